@@ -1,0 +1,1 @@
+//! Pure compiler: Kubernetes objects to per-node configuration and shared slices.

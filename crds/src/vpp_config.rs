@@ -1,0 +1,321 @@
+//! The configuration of one node. The operator writes `spec`, the node's daemon writes `status`.
+
+use std::net::IpAddr;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::cnf::{Forwarding, InterfaceKind, InterfaceRole};
+use crate::net::{Cidr, PortMatch};
+use crate::policy::SetRef;
+
+/// What is particular to one node; the object is named like its Node.
+///
+/// Nothing cluster-wide appears here, not even as a hash: an event must not cost a write per node.
+/// Services come from VppServiceSlices, peers from VppPeerSlices.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "contivpp.io",
+    version = "v1alpha1",
+    kind = "VppConfig",
+    plural = "vppconfigs",
+    shortname = "vc",
+    status = "VppConfigStatus",
+    category = "contiv",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct VppConfigSpec {
+    /// Hash of the rest of the spec: readers skip an equal revision.
+    pub revision: String,
+    /// Who the node is.
+    pub node: NodeIdentity,
+    /// How pods' packets travel between nodes.
+    #[serde(default)]
+    pub transport: Transport,
+    /// Pods scheduled to the node (host-network pods excluded), sorted by namespace and name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512))]
+    pub pods: Vec<PodBinding>,
+    /// What this node does for service chains, sorted by chain, hop and direction.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub chains: Vec<ChainSteer>,
+}
+
+/// Who the node is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeIdentity {
+    /// Smallest free integer from 1 at the time the node was first seen; kept for its lifetime.
+    #[schemars(range(min = 1))]
+    pub id: u16,
+    /// The node's own addresses (Node.status InternalIP), at most one per family.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>", length(max = 8))]
+    pub addresses: Vec<IpAddr>,
+    /// Prefixes from which the node's pods get addresses, at most one per family.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub pod_cidrs: Vec<Cidr>,
+}
+
+/// How pods' packets travel between nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Transport {
+    /// Encapsulation.
+    #[serde(default)]
+    pub mode: TransportMode,
+    /// VXLAN network identifier for IPv4 packets; IPv6 packets use the next one.
+    #[serde(default = "default_vni")]
+    #[schemars(range(min = 1, max = 16_777_214))]
+    pub vni: u32,
+}
+
+fn default_vni() -> u32 {
+    10
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self {
+            mode: TransportMode::default(),
+            vni: default_vni(),
+        }
+    }
+}
+
+/// Encapsulation between nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TransportMode {
+    /// VXLAN with an inner IP packet and no inner Ethernet header (VPP's L3 mode).
+    #[default]
+    Vxlan,
+    /// None: the underlay routes pod prefixes.
+    None,
+}
+
+/// A pod of this node and what applies to it. Bound by UID as soon as the pod is scheduled, before
+/// it has an address: its policies are in force before its first packet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodBinding {
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub name: String,
+    /// UID of the pod: the same name later is another pod.
+    pub uid: String,
+    /// How `eth0` is attached.
+    #[serde(default)]
+    pub interface: InterfaceKind,
+    /// What may reach the pod.
+    #[serde(default, skip_serializing_if = "DirectionBinding::is_open")]
+    pub ingress: DirectionBinding,
+    /// What the pod may reach.
+    #[serde(default, skip_serializing_if = "DirectionBinding::is_open")]
+    pub egress: DirectionBinding,
+    /// Further interfaces, for pods that are a network function.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub interfaces: Vec<FunctionInterface>,
+    /// Who forwards between those interfaces.
+    #[serde(default)]
+    pub forwarding: Forwarding,
+}
+
+/// Policies of one direction, in order of evaluation. The direction is the pod's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectionBinding {
+    /// Whether what no policy accepts is denied.
+    #[serde(default)]
+    pub isolated: bool,
+    /// Policies to evaluate, by tier, priority, namespace and name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub policies: Vec<PolicyRef>,
+}
+
+impl DirectionBinding {
+    /// Whether nothing restricts the direction.
+    pub fn is_open(&self) -> bool {
+        !self.isolated && self.policies.is_empty()
+    }
+}
+
+/// Names a VppPolicy.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyRef {
+    /// Namespace of the VppPolicy.
+    pub namespace: String,
+    /// Name of the VppPolicy.
+    pub name: String,
+}
+
+/// An interface of a function's pod beside `eth0`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FunctionInterface {
+    /// Name within the pod.
+    pub name: String,
+    /// Which way the chain's traffic passes it.
+    pub role: InterfaceRole,
+    /// How it is attached.
+    #[serde(default, rename = "type")]
+    pub kind: InterfaceKind,
+}
+
+/// One thing this node does for one chain: packets that appear at `at` and match go to `to`.
+///
+/// After the last function no steer is needed: the packet is routed to its destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChainSteer {
+    /// Namespace of the ServiceChain.
+    pub namespace: String,
+    /// Name of the ServiceChain.
+    pub chain: String,
+    /// Direction of travel.
+    pub direction: ChainDirection,
+    /// Hop at which the packet arrives, from 0, counted in the direction of travel.
+    pub hop: u32,
+    /// Where the packets appear.
+    pub at: SteerPoint,
+    /// Which of them; absent means all (what leaves a function or a hop's tunnel belongs to the chain).
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub match_: Option<SteerMatch>,
+    /// Where they go.
+    pub to: SteerTarget,
+}
+
+/// Direction of travel through a chain.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum ChainDirection {
+    /// From the classifier's `from` to its `to`.
+    Forward,
+    /// Replies, functions in reverse order.
+    Reverse,
+}
+
+/// Where a steer takes packets from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SteerPoint {
+    /// Packets that these local pods send from `eth0`.
+    #[serde(rename_all = "camelCase")]
+    Pods {
+        /// UIDs of the pods, sorted.
+        #[schemars(length(max = 512))]
+        uids: Vec<String>,
+    },
+    /// Packets that leave a local function's interface.
+    #[serde(rename_all = "camelCase")]
+    Function {
+        /// UID of the function's pod.
+        uid: String,
+        /// Interface within the pod.
+        interface: String,
+    },
+    /// Packets that arrive from another node through the hop's tunnel.
+    #[serde(rename_all = "camelCase")]
+    Tunnel {
+        /// Name of the other node.
+        node: String,
+        /// VXLAN network identifier for IPv4 packets; IPv6 packets use the next one.
+        vni: u32,
+    },
+}
+
+/// Which packets a steer takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SteerMatch {
+    /// Set that holds the packet's destination.
+    pub destinations: SetRef,
+    /// Protocols and ports; absent means all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub ports: Vec<PortMatch>,
+    /// Whether `ports` are the packet's source ports (replies) rather than its destination ports.
+    #[serde(default)]
+    pub source_ports: bool,
+}
+
+/// Where a steer sends packets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SteerTarget {
+    /// To a local function's interface.
+    #[serde(rename_all = "camelCase")]
+    Function {
+        /// UID of the function's pod.
+        uid: String,
+        /// Interface within the pod.
+        interface: String,
+    },
+    /// To another node through the hop's tunnel.
+    #[serde(rename_all = "camelCase")]
+    Tunnel {
+        /// Name of the other node.
+        node: String,
+        /// VXLAN network identifier for IPv4 packets; IPv6 packets use the next one.
+        vni: u32,
+    },
+    /// Nowhere: the chain can't be followed and must not be passed by.
+    Drop {},
+}
+
+/// What the node's daemon says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VppConfigStatus {
+    /// Generation whose spec the daemon has finished trying to apply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Revision of the spec that VPP really has; absent until the first success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied_revision: Option<String>,
+    /// Version of the connected VPP, such as `26.06-release`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub vpp_version: String,
+    /// Pods connected of pods bound, such as `3/3`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pods: String,
+    /// Underlay addresses of this node's VPP, from which peers' tunnels are made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>", length(max = 2))]
+    pub tunnel_endpoints: Vec<IpAddr>,
+    /// Chains of which this node has a part, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub chains: Vec<ChainReport>,
+    /// VppConnected, InterfacesApplied, PoliciesApplied, ServicesApplied, ChainsApplied,
+    /// ReferencesResolved, Ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Whether this node's part of a chain is in VPP.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChainReport {
+    /// Namespace of the ServiceChain.
+    pub namespace: String,
+    /// Name of the ServiceChain.
+    pub chain: String,
+    /// Whether all of this node's steers of the chain are in VPP.
+    pub programmed: bool,
+    /// What is missing, if anything.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}

@@ -1,0 +1,1 @@
+//! contiv-node: the one owner of VPP on its node.

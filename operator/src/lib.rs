@@ -1,0 +1,1 @@
+//! contiv-operator: watches Kubernetes, compiles, writes VppConfig and slices, aggregates status.

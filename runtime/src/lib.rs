@@ -1,0 +1,1 @@
+//! What both long-running binaries need: telemetry, admin endpoints, shutdown, lease.
