@@ -1,1 +1,16 @@
-//! What both long-running binaries need: telemetry, admin endpoints, shutdown, lease.
+//! What both long-running binaries need and nothing about networking: [`telemetry`], [`admin`]
+//! endpoints, [`shutdown`], leader election by [`lease`].
+//!
+//! ```text
+//! telemetry::init ─► Admin::bind ─► Tasks::spawn(..) ─► Tasks::run ─► exit
+//!                       │ gates           │ one CancellationToken
+//!                       └─ /readyz        └─ a task that ends early ends the process
+//! ```
+
+pub mod admin;
+pub mod lease;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use admin::{Admin, Gate, Readiness};
+pub use shutdown::Tasks;
