@@ -192,7 +192,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_ends_early_ends_the_process_by_name() {
-        let cases: [(&str, fn() -> Result<(), String>, &str); 3] = [
+        type End = fn() -> Result<(), String>;
+        let cases: [(&str, End, &str); 3] = [
             (
                 "returns",
                 || Ok(()),

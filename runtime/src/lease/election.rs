@@ -138,8 +138,10 @@ mod tests {
         })
     }
 
+    type Line = (u64, Option<Claim>, Step);
+
     /// Runs a script of (second, what the Lease says, what must be decided); every `Write` succeeds.
-    fn play(script: &[(u64, Option<Claim>, Step)]) -> (Election, Instant) {
+    fn play(script: &[Line]) -> (Election, Instant) {
         let start = Instant::now();
         let mut election = Election::new("me", Timing::default());
         for (line, (second, said, expected)) in script.iter().enumerate() {
@@ -155,7 +157,7 @@ mod tests {
 
     #[test]
     fn scripts() {
-        let cases: [(&str, Vec<(u64, Option<Claim>, Step)>); 8] = [
+        let cases: [(&str, Vec<Line>); 8] = [
             ("no Lease yet", vec![(0, None, TAKE)]),
             ("given back", vec![(0, claim("", "a"), TAKE)]),
             (
