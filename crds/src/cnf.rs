@@ -19,7 +19,28 @@ use serde::{Deserialize, Serialize};
     namespaced,
     status = "CnfStatus",
     category = "contiv",
+    printcolumn(name = "Pods", type_ = "integer", json_path = ".status.pods"),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyPods"),
+    printcolumn(
+        name = "Accepted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Accepted')].status"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     derive = "PartialEq"
+)]
+#[x_kube(
+    validation = Rule::new(
+        "(self.interfaces.size() == 1 && self.interfaces[0].role == 'InOut') || (self.interfaces.size() == 2 && self.interfaces.exists_one(i, i.role == 'In') && self.interfaces.exists_one(i, i.role == 'Out'))"
+    ).message("interfaces must be one with role InOut, or one with role In and one with role Out"),
+    validation = Rule::new("self.interfaces.all(i, self.interfaces.exists_one(j, j.name == i.name))")
+        .message("interfaces must have different names"),
+    validation = Rule::new("self.interfaces.all(i, i.name != 'eth0' && i.name != 'lo')")
+        .message("an interface may not be named eth0 or lo: the pod has those already; choose a name such as in or out"),
+    validation = Rule::new("!self.interfaces.exists(i, i.type == 'Memif') || self.forwarding == 'Application'")
+        .message("memif interfaces are invisible to the pod's kernel: set forwarding to Application, or use type Tap or Veth"),
+    validation = Rule::new("(has(self.podSelector.matchLabels) && self.podSelector.matchLabels.size() > 0) || (has(self.podSelector.matchExpressions) && self.podSelector.matchExpressions.size() > 0)")
+        .message("podSelector must name at least one label: an empty selector would make every pod of the namespace a network function"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CnfSpec {
@@ -38,10 +59,7 @@ pub struct CnfSpec {
 #[serde(rename_all = "camelCase")]
 pub struct CnfInterface {
     /// Name within the pod, such as `in`; not `eth0` or `lo`.
-    #[schemars(
-        length(min = 1, max = 15),
-        regex(pattern = "^[a-zA-Z0-9][a-zA-Z0-9._-]*$")
-    )]
+    #[schemars(length(min = 1, max = 15), regex(pattern = "^[a-zA-Z0-9][a-zA-Z0-9._-]*$"))]
     pub name: String,
     /// Which way the chain's traffic passes it.
     pub role: InterfaceRole,
@@ -51,9 +69,7 @@ pub struct CnfInterface {
 }
 
 /// Role of a function's interface, seen from the function in the chain's forward direction.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum InterfaceRole {
     /// Forward traffic enters here; reverse traffic leaves here.
     In,
@@ -64,9 +80,7 @@ pub enum InterfaceRole {
 }
 
 /// How a pod's interface is attached to VPP.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum InterfaceKind {
     /// A tap device that VPP creates within the pod's network namespace.
     #[default]

@@ -55,9 +55,8 @@ pub fn set(
     match conditions.binary_search_by(|c| c.type_.as_str().cmp(type_)) {
         Ok(index) => {
             let condition = &mut conditions[index];
-            let changed = condition.status != status
-                || condition.reason != reason
-                || condition.message != message;
+            let changed =
+                condition.status != status || condition.reason != reason || condition.message != message;
             if condition.status != status {
                 condition.last_transition_time = now;
             }
@@ -86,7 +85,5 @@ pub fn set(
 
 /// Whether the condition is present with status `True`.
 pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
-    conditions
-        .iter()
-        .any(|c| c.type_ == type_ && c.status == "True")
+    conditions.iter().any(|c| c.type_ == type_ && c.status == "True")
 }

@@ -14,6 +14,7 @@
 
 pub mod cnf;
 pub mod conditions;
+pub mod manifest;
 pub mod net;
 pub mod peer_slice;
 pub mod policy;
@@ -22,11 +23,13 @@ pub mod service_chain;
 pub mod service_slice;
 pub mod vpp_config;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
 pub use cnf::{CNF, CnfSpec, CnfStatus};
 pub use peer_slice::{Peer, VppPeerSlice, VppPeerSliceSpec};
 pub use policy::{
-    PolicyAction, PolicyRule, PolicyTier, SetRef, VppAddressSet, VppAddressSetSpec, VppPolicy,
-    VppPolicySpec,
+    PolicyAction, PolicyRule, PolicyTier, SetRef, VppAddressSet, VppAddressSetSpec, VppPolicy, VppPolicySpec,
 };
 pub use service_chain::{ServiceChain, ServiceChainSpec, ServiceChainStatus};
 pub use service_slice::{Backend, Frontend, ServicePort, VppServiceSlice, VppServiceSliceSpec};
@@ -44,3 +47,16 @@ pub const OPERATOR_MANAGER: &str = "contiv-operator";
 pub const NODE_MANAGER: &str = "contiv-node";
 /// Label with which the operator marks every object it writes, and by which it finds its leftovers.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+
+/// Every CustomResourceDefinition of the group, in the order of their file names.
+pub fn all() -> Vec<CustomResourceDefinition> {
+    vec![
+        CNF::crd(),
+        ServiceChain::crd(),
+        VppAddressSet::crd(),
+        VppConfig::crd(),
+        VppPeerSlice::crd(),
+        VppPolicy::crd(),
+        VppServiceSlice::crd(),
+    ]
+}

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -111,18 +112,7 @@ impl JsonSchema for Cidr {
 
 /// Transport protocol, with Kubernetes' names.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    JsonSchema,
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 pub enum Protocol {
     /// Transmission Control Protocol, IP protocol 6.
@@ -159,8 +149,10 @@ impl fmt::Display for Protocol {
 }
 
 /// Destination ports of one protocol: all of them, one, or an inclusive range.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("!has(self.endPort) || (has(self.port) && self.endPort >= self.port)")
+        .message("endPort needs a port beside it and must not be below it"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PortMatch {

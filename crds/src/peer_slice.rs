@@ -20,6 +20,8 @@ pub const MAX_SLICE_PEERS: usize = 100;
     version = "v1alpha1",
     kind = "VppPeerSlice",
     plural = "vpppeerslices",
+    printcolumn(name = "Revision", type_ = "string", json_path = ".spec.revision"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]

@@ -20,6 +20,9 @@ pub const MAX_SET_MEMBERS: usize = 250;
     kind = "VppPolicy",
     plural = "vpppolicies",
     namespaced,
+    printcolumn(name = "Tier", type_ = "string", json_path = ".spec.tier"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".spec.revision"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
@@ -41,9 +44,7 @@ pub struct VppPolicySpec {
 }
 
 /// Tier of a policy: Admin before NetworkPolicy before Baseline (network-policy-api v1alpha2).
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum PolicyTier {
     /// ClusterNetworkPolicy of the Admin tier.
     Admin,
@@ -87,9 +88,7 @@ pub struct PolicyRule {
 }
 
 /// Names an address set: all [`VppAddressSet`] slices of this namespace whose `spec.set` equals `name`.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SetRef {
     /// Namespace of the set's slices.
@@ -107,6 +106,9 @@ pub struct SetRef {
     kind = "VppAddressSet",
     plural = "vppaddresssets",
     namespaced,
+    printcolumn(name = "Set", type_ = "string", json_path = ".spec.set"),
+    printcolumn(name = "Description", type_ = "string", json_path = ".spec.description"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]

@@ -19,7 +19,27 @@ use crate::net::{Cidr, PortMatch};
     namespaced,
     status = "ServiceChainStatus",
     category = "contiv",
+    printcolumn(name = "Path", type_ = "string", json_path = ".status.pathSummary"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     derive = "PartialEq"
+)]
+#[x_kube(
+    validation = Rule::new("self.functions.all(f, self.functions.exists_one(g, g.name == f.name))")
+        .message("functions must have different names"),
+    validation = Rule::new("self.functions.all(f, self.functions.exists_one(g, g.cnf == f.cnf))")
+        .message("a CNF may appear only once in a chain: leading traffic through it twice would make a loop; create a second CNF"),
+    validation = Rule::new("!self.symmetric || !has(self.classifier.to.cidrs) || self.classifier.to.cidrs.size() == 0")
+        .message("a chain to cidrs can't lead replies back: set symmetric to false, or select pods in classifier.to"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceChainSpec {
@@ -69,7 +89,15 @@ pub struct PodEnd {
 }
 
 /// Pods by selectors, or prefixes: exactly one of the two.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("has(self.podSelector) != (has(self.cidrs) && self.cidrs.size() > 0)")
+        .message("give either podSelector (with or without namespaceSelector) or cidrs, and not both"),
+    validation = Rule::new("!has(self.cidrs) || self.cidrs.all(c, isCIDR(c) || isIP(c))")
+        .message("cidrs must be prefixes such as 10.0.0.0/8 or fd00::/64"),
+    validation = Rule::new("!has(self.namespaceSelector) || has(self.podSelector)")
+        .message("namespaceSelector needs a podSelector beside it; podSelector: {} selects all pods of those namespaces"),
+)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainEnd {
     /// Pods by label; `{}` selects all.

@@ -20,6 +20,10 @@ pub const MAX_SLICE_BACKENDS: usize = 100;
     kind = "VppServiceSlice",
     plural = "vppserviceslices",
     namespaced,
+    printcolumn(name = "Service", type_ = "string", json_path = ".spec.service"),
+    printcolumn(name = "Slice", type_ = "integer", json_path = ".spec.slice"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".spec.revision"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]

@@ -25,6 +25,42 @@ use crate::policy::SetRef;
     shortname = "vc",
     status = "VppConfigStatus",
     category = "contiv",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(name = "Pods", type_ = "string", json_path = ".status.pods"),
+    printcolumn(
+        name = "Policies",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='PoliciesApplied')].status"
+    ),
+    printcolumn(
+        name = "Services",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='ServicesApplied')].status"
+    ),
+    printcolumn(
+        name = "Chains",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='ChainsApplied')].status"
+    ),
+    printcolumn(name = "Applied", type_ = "string", json_path = ".status.appliedRevision"),
+    printcolumn(name = "VPP", type_ = "string", json_path = ".status.vppVersion"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Revision",
+        type_ = "string",
+        json_path = ".spec.revision",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].message",
+        priority = 1
+    ),
     derive = "PartialEq"
 )]
 #[serde(rename_all = "camelCase")]
@@ -149,9 +185,7 @@ impl DirectionBinding {
 }
 
 /// Names a VppPolicy.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyRef {
     /// Namespace of the VppPolicy.
@@ -197,9 +231,7 @@ pub struct ChainSteer {
 }
 
 /// Direction of travel through a chain.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum ChainDirection {
     /// From the classifier's `from` to its `to`.
     Forward,
