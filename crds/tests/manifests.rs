@@ -1,5 +1,7 @@
 //! The committed manifests are the types', and every example is an object of its kind.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
