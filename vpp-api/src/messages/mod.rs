@@ -1,0 +1,42 @@
+//! VPP's messages, one module per API file, under VPP's names in CamelCase.
+
+pub mod abf;
+pub mod acl;
+pub mod af_packet;
+pub mod cnat;
+pub mod feature;
+pub mod interface;
+pub mod ip;
+pub mod ip6_nd;
+pub mod ip_neighbor;
+pub mod l2;
+pub mod l3xc;
+pub mod memclnt;
+pub mod memif;
+pub mod tapv2;
+pub mod vlib;
+pub mod vpe;
+pub mod vxlan;
+
+use crate::message::MessageInfo;
+
+/// Every message defined here, by API file.
+pub const ALL: &[(&str, &[MessageInfo])] = &[
+    ("abf", abf::MESSAGES),
+    ("acl", acl::MESSAGES),
+    ("af_packet", af_packet::MESSAGES),
+    ("cnat", cnat::MESSAGES),
+    ("feature", feature::MESSAGES),
+    ("interface", interface::MESSAGES),
+    ("ip", ip::MESSAGES),
+    ("ip6_nd", ip6_nd::MESSAGES),
+    ("ip_neighbor", ip_neighbor::MESSAGES),
+    ("l2", l2::MESSAGES),
+    ("l3xc", l3xc::MESSAGES),
+    ("memclnt", memclnt::MESSAGES),
+    ("memif", memif::MESSAGES),
+    ("tapv2", tapv2::MESSAGES),
+    ("vlib", vlib::MESSAGES),
+    ("vpe", vpe::MESSAGES),
+    ("vxlan", vxlan::MESSAGES),
+];
