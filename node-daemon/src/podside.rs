@@ -1,0 +1,1 @@
+//! The pod's side of its interfaces, made within its network namespace.
