@@ -1,0 +1,108 @@
+//! Where the programs are: ours beside this one, others' built once by `third-party/build.sh`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Path of a binary of this workspace, by its name.
+///
+/// They are looked for beside the running program (`target/<profile>`, also from `deps/` for tests) or in `CONTIV_BIN_DIR`.
+pub fn own(name: &str) -> Result<PathBuf> {
+    let path = bin_dir()?.join(name);
+    if !path.is_file() {
+        bail!(
+            "{} is not built; `cargo build --workspace --bins` builds it",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
+fn bin_dir() -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("CONTIV_BIN_DIR") {
+        return Ok(dir.into());
+    }
+    let executable = std::env::current_exe().context("finding this program's own path")?;
+    let dir = executable.parent().context("this program has no directory")?;
+    let dir = if dir.ends_with("deps") {
+        dir.parent().context("deps/ has no parent")?
+    } else {
+        dir
+    };
+    Ok(dir.to_owned())
+}
+
+/// Root of the source tree.
+pub fn source_root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Where logs of failed tests are kept.
+pub fn logs_dir() -> Result<PathBuf> {
+    let dir = bin_dir()?.join("e2e-logs");
+    std::fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
+
+/// The programs of others that a cluster needs.
+#[derive(Clone, Debug)]
+pub struct ThirdParty {
+    /// The Kubernetes API server.
+    pub apiserver: PathBuf,
+    /// Its store.
+    pub etcd: PathBuf,
+    /// Runs CNI plugins as a container runtime does.
+    pub cnitool: PathBuf,
+    /// The command line, for people and for the demo.
+    pub kubectl: PathBuf,
+}
+
+impl ThirdParty {
+    /// Finds the programs, building what is missing; progress goes to standard error.
+    ///
+    /// `KUBEBUILDER_ASSETS` is used when it holds both kube-apiserver and etcd; an installed kubectl is used as it is.
+    pub fn ready() -> Result<Self> {
+        let given = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from);
+        let given = given.filter(|dir| {
+            ["kube-apiserver", "etcd"]
+                .iter()
+                .all(|name| dir.join(name).is_file())
+        });
+        let (apiserver, etcd) = match given {
+            Some(dir) => (dir.join("kube-apiserver"), dir.join("etcd")),
+            None => (built("kube-apiserver")?, built("etcd")?),
+        };
+        let kubectl = match installed("kubectl") {
+            Some(path) => path,
+            None => built("kubectl")?,
+        };
+        Ok(Self {
+            apiserver,
+            etcd,
+            cnitool: built("cnitool")?,
+            kubectl,
+        })
+    }
+}
+
+/// Path of a program of others, built first when the cache does not have it.
+pub fn built(program: &str) -> Result<PathBuf> {
+    let script = source_root().join("e2e/third-party/build.sh");
+    let output = Command::new(&script)
+        .arg(program)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("running {}", script.display()))?;
+    if !output.status.success() {
+        bail!("{program} could not be built; see above");
+    }
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+fn installed(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
+}

@@ -1,0 +1,276 @@
+//! etcd and kube-apiserver on loopback, ready to use.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use crate::assets::ThirdParty;
+use crate::process::{Process, Program};
+use crate::run::Run;
+use crate::tls;
+use crate::underlay::{GATEWAY4, GATEWAY6};
+
+/// Range of Services' addresses.
+pub const SERVICE_CIDRS: &str = "10.96.0.0/16,fd00:10:96::/108";
+/// Users of the API server by name; each has a kubeconfig, so that the audit log tells who wrote what.
+pub const ADMIN: &str = "admin";
+/// The operator's user.
+pub const OPERATOR: &str = "contiv-operator";
+/// Most nodes with a daemon of their own; further ones exist as Node objects only.
+pub const MAX_NODES: u8 = 9;
+
+/// The control plane of a run.
+#[derive(Debug)]
+pub struct ControlPlane {
+    etcd: Process,
+    apiserver: Process,
+    port: u16,
+    kubeconfig: PathBuf,
+    dir: PathBuf,
+    audit_log: PathBuf,
+}
+
+impl ControlPlane {
+    /// Starts both and waits until the API server is ready.
+    pub async fn start(run: &Run, programs: &ThirdParty) -> Result<Self> {
+        let dir = run.subdir("control")?;
+        // Somebody else may take a free port between looking and using it: then all starts again elsewhere.
+        for _ in 0..3 {
+            match Self::try_start(run, programs, &dir).await {
+                Err(error) if format!("{error:#}").contains("address already in use") => {
+                    fs::remove_dir_all(dir.join("etcd")).ok();
+                }
+                result => return result,
+            }
+        }
+        bail!("no free port could be had in three tries")
+    }
+
+    async fn try_start(run: &Run, programs: &ThirdParty, dir: &Path) -> Result<Self> {
+        let [client_port, peer_port, port] = free_ports()?;
+        let (client_url, peer_url) = (
+            format!("http://127.0.0.1:{client_port}"),
+            format!("http://127.0.0.1:{peer_port}"),
+        );
+        let etcd = Program::new("etcd", &programs.etcd)
+            .option("--data-dir", dir.join("etcd"))
+            .option("--listen-client-urls", &client_url)
+            .option("--advertise-client-urls", &client_url)
+            .option("--listen-peer-urls", &peer_url)
+            .option("--initial-advertise-peer-urls", &peer_url)
+            .option("--initial-cluster", format!("default={peer_url}"))
+            .option("--log-level", "warn")
+            // The data lives no longer than the run: waiting for disks would only make it slow.
+            .arg("--unsafe-no-fsync");
+        let etcd = Process::start(run, etcd)?;
+
+        let addresses = [
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+            IpAddr::V4(GATEWAY4),
+            IpAddr::V6(GATEWAY6),
+        ];
+        let material = tls::make(&addresses)?;
+        for (name, text) in [
+            ("ca.crt", &material.ca),
+            ("tls.crt", &material.cert),
+            ("tls.key", &material.key),
+            ("sa.key", &material.service_account_key),
+            ("sa.pub", &material.service_account_public_key),
+        ] {
+            fs::write(dir.join(name), text)?;
+        }
+        let users = users();
+        let lines: String = users
+            .iter()
+            .map(|user| format!("{},{user},{user},system:masters\n", token(run, user)))
+            .collect();
+        fs::write(dir.join("tokens.csv"), lines)?;
+        fs::write(dir.join("audit.yaml"), AUDIT_POLICY)?;
+        let audit_log = dir.join("audit.jsonl");
+
+        let apiserver = Program::new("kube-apiserver", &programs.apiserver)
+            .option("--etcd-servers", &client_url)
+            .option("--bind-address", "127.0.0.1")
+            .option("--secure-port", port.to_string())
+            // Loopback can't be advertised; this is where the relay listens, so the `kubernetes` Service is right too.
+            .option("--advertise-address", GATEWAY4.to_string())
+            .option("--tls-cert-file", dir.join("tls.crt"))
+            .option("--tls-private-key-file", dir.join("tls.key"))
+            .option("--service-account-key-file", dir.join("sa.pub"))
+            .option("--service-account-signing-key-file", dir.join("sa.key"))
+            .option("--service-account-issuer", "https://kubernetes.default.svc")
+            .option("--service-cluster-ip-range", SERVICE_CIDRS)
+            .option("--token-auth-file", dir.join("tokens.csv"))
+            .option("--authorization-mode", "RBAC")
+            // Nothing here makes the `default` ServiceAccount of a namespace, so pods could not be created with it.
+            .option("--disable-admission-plugins", "ServiceAccount")
+            .option("--audit-policy-file", dir.join("audit.yaml"))
+            .option("--audit-log-path", &audit_log)
+            .option("--audit-log-mode", "blocking");
+        let apiserver = Process::start(run, apiserver)?;
+
+        for user in &users {
+            // The operator runs in the root namespace like the admin's kubectl, daemons run on nodes.
+            let host = if user.starts_with("contiv-node") {
+                GATEWAY4.to_string()
+            } else {
+                "127.0.0.1".to_owned()
+            };
+            let text = kubeconfig_text(
+                &format!("https://{host}:{port}"),
+                &dir.join("ca.crt"),
+                user,
+                &token(run, user),
+            )?;
+            fs::write(dir.join(format!("{user}.kubeconfig")), text)?;
+        }
+        let kubeconfig = run.dir().join("kubeconfig");
+        fs::copy(dir.join(format!("{ADMIN}.kubeconfig")), &kubeconfig)?;
+
+        let mut plane = Self {
+            etcd,
+            apiserver,
+            port,
+            kubeconfig,
+            dir: dir.to_owned(),
+            audit_log,
+        };
+        plane.wait_ready().await?;
+        Ok(plane)
+    }
+
+    /// Waits until `/readyz` says ok.
+    pub async fn wait_ready(&mut self) -> Result<()> {
+        let client = self.client().await?;
+        let deadline = Instant::now() + Duration::from_secs(90);
+        loop {
+            self.etcd.check()?;
+            self.apiserver.check()?;
+            let request = http::Request::get("/readyz").body(Vec::new())?;
+            let answer = tokio::time::timeout(Duration::from_secs(5), client.request_text(request)).await;
+            match answer {
+                Ok(Ok(text)) if text == "ok" => return Ok(()),
+                _ if Instant::now() > deadline => bail!(
+                    "the API server is not ready after 90 s; its log ends with:\n{}",
+                    self.apiserver.log_tail(15)
+                ),
+                _ => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+
+    /// A client with all rights.
+    pub async fn client(&self) -> Result<Client> {
+        client(&self.kubeconfig).await
+    }
+
+    /// Port on loopback, and on the underlay's gateway address.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Kubeconfig for the root namespace.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Kubeconfig of the operator, for the root namespace.
+    pub fn operator_kubeconfig(&self) -> PathBuf {
+        self.dir.join(format!("{OPERATOR}.kubeconfig"))
+    }
+
+    /// Kubeconfig of a node's daemon, for the node's namespace.
+    pub fn node_kubeconfig(&self, number: u8) -> PathBuf {
+        self.dir.join(format!("{}.kubeconfig", node_user(number)))
+    }
+
+    /// Every write that was made, one JSON object a line (Kubernetes' audit format).
+    pub fn audit_log(&self) -> &Path {
+        &self.audit_log
+    }
+
+    /// Kills the API server; its store stays.
+    pub fn stop_apiserver(&mut self) {
+        self.apiserver.kill();
+    }
+
+    /// Starts it again on the same port and waits until it is ready.
+    pub async fn start_apiserver(&mut self) -> Result<()> {
+        self.apiserver.spawn()?;
+        self.wait_ready().await
+    }
+
+    /// Keeps both running when this value is dropped.
+    pub fn leave(&mut self) {
+        self.etcd.leave();
+        self.apiserver.leave();
+    }
+}
+
+/// Writes only: who changed what. Leases are heartbeats and are left out, as are Events.
+const AUDIT_POLICY: &str = r#"apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: None
+  resources: [{group: coordination.k8s.io}, {group: "", resources: [events]}, {group: events.k8s.io}]
+- level: Metadata
+  verbs: [create, update, patch, delete, deletecollection]
+- level: None
+"#;
+
+/// A client from a kubeconfig file.
+pub async fn client(kubeconfig: &Path) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    // The server is on this machine, whatever proxy the environment names.
+    config.proxy_url = None;
+    Ok(Client::try_from(config)?)
+}
+
+/// User of a node's daemon.
+pub fn node_user(number: u8) -> String {
+    format!("contiv-node-{number}")
+}
+
+fn users() -> Vec<String> {
+    let mut users = vec![ADMIN.to_owned(), OPERATOR.to_owned()];
+    users.extend((1..=MAX_NODES).map(node_user));
+    users
+}
+
+fn token(run: &Run, user: &str) -> String {
+    format!("{}-{user}", run.id())
+}
+
+fn kubeconfig_text(server: &str, ca: &Path, user: &str, token: &str) -> Result<String> {
+    let config = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "contiv-e2e",
+        "contexts": [{"name": "contiv-e2e", "context": {"cluster": "contiv-e2e", "user": user}}],
+        "clusters": [{"name": "contiv-e2e", "cluster": {"server": server, "certificate-authority": ca}}],
+        "users": [{"name": user, "user": {"token": token}}],
+    });
+    Ok(serde_norway::to_string(&config)?)
+}
+
+/// Three ports of loopback that are free now.
+fn free_ports() -> Result<[u16; 3]> {
+    let listeners = [
+        TcpListener::bind("127.0.0.1:0")?,
+        TcpListener::bind("127.0.0.1:0")?,
+        TcpListener::bind("127.0.0.1:0")?,
+    ];
+    let mut ports = [0; 3];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
+}

@@ -1,0 +1,179 @@
+//! Runs the tests of one program one after the other on one shared cluster.
+//!
+//! A cluster takes seconds to start and belongs to no single test, and statics are never dropped in
+//! Rust: so these programs have this runner instead of the standard one. It understands a filter as
+//! the standard one does and prints the same closing line.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use futures::future::BoxFuture;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cluster::{Cluster, require_root};
+
+/// Longest time one test may take.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// One test.
+pub struct Case {
+    /// Name, as the filter sees it.
+    pub name: &'static str,
+    /// Its body.
+    pub run: for<'a> fn(&'a mut Cluster) -> BoxFuture<'a, Result<()>>,
+}
+
+/// Tests from async functions that take `&mut Cluster`.
+#[macro_export]
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        &[$($crate::suite::Case { name: stringify!($name), run: |cluster| Box::pin($name(cluster)) }),*]
+    };
+}
+
+/// Body of `main`: runs the cases that the command line selects on a cluster with so many nodes.
+/// With 0 nodes there is a control plane and nothing else.
+pub fn main(suite: &str, nodes: u8, cases: &[Case]) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let filters: Vec<&String> = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'))
+        .collect();
+    let selected: Vec<&Case> = cases
+        .iter()
+        .filter(|case| filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter.as_str())))
+        .collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        selected
+            .iter()
+            .for_each(|case| say(&format!("{}: test\n", case.name)));
+        return ExitCode::SUCCESS;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            say(&format!("no runtime: {error}\n"));
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            code = run(suite, nodes, &selected, cases.len()) => code,
+            () = interrupted() => {
+                say("\ninterrupted; taking everything down\n");
+                ExitCode::from(130)
+            }
+        }
+    })
+}
+
+async fn run(suite: &str, nodes: u8, selected: &[&Case], all: usize) -> ExitCode {
+    say(&format!("\nrunning {} tests of {suite}\n", selected.len()));
+    let start = Instant::now();
+    let mut cluster = match start_cluster(suite, nodes).await {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            say(&format!("the cluster could not be started: {error:#}\n"));
+            say(&format!(
+                "test result: FAILED. 0 passed; {} failed; 0 ignored; 0 measured; 0 filtered out\n",
+                selected.len().max(1)
+            ));
+            return ExitCode::FAILURE;
+        }
+    };
+    say(&format!(
+        "cluster with {nodes} nodes started in {:.1} s\n",
+        start.elapsed().as_secs_f32()
+    ));
+    let (mut passed, mut failed) = (0, Vec::new());
+    for case in selected {
+        say(&format!("test {} ... ", case.name));
+        let began = Instant::now();
+        let result = match tokio::time::timeout(PATIENCE, (case.run)(&mut cluster)).await {
+            Ok(result) => result,
+            Err(_) => Err(anyhow::anyhow!("not done after {} s", PATIENCE.as_secs())),
+        };
+        let result = match (result, nodes) {
+            (Ok(()), 1..) => cluster.reset().await.context("taking the test's objects away"),
+            (result, 0) => result,
+            (Err(error), _) => {
+                let _ = cluster.reset().await;
+                Err(error)
+            }
+        };
+        match result {
+            Ok(()) => {
+                passed += 1;
+                say(&format!("ok ({:.1} s)\n", began.elapsed().as_secs_f32()));
+            }
+            Err(error) => {
+                say(&format!(
+                    "FAILED ({:.1} s)\n    {:#}\n",
+                    began.elapsed().as_secs_f32(),
+                    error
+                ));
+                failed.push(case.name);
+            }
+        }
+    }
+    if !failed.is_empty() {
+        say(&format!("\nfailures: {}\n", failed.join(", ")));
+        match cluster.run().save_logs(suite) {
+            Ok(path) => say(&format!("logs: {}\n", path.display())),
+            Err(error) => say(&format!("the logs could not be saved: {error:#}\n")),
+        }
+    }
+    drop(cluster);
+    let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
+    say(&format!(
+        "\ntest result: {verdict}. {passed} passed; {} failed; 0 ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+        failed.len(),
+        all - selected.len(),
+        start.elapsed().as_secs_f32(),
+    ));
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Starts the cluster; when that fails its logs are saved before it is taken down.
+async fn start_cluster(suite: &str, nodes: u8) -> Result<Cluster> {
+    require_root()?;
+    let mut cluster = Cluster::control_plane().await?;
+    if nodes == 0 {
+        return Ok(cluster);
+    }
+    match cluster.bring_up(nodes).await {
+        Ok(()) => Ok(cluster),
+        Err(error) => match cluster.run().save_logs(suite) {
+            Ok(path) => bail!("{error:#}\nlogs: {}", path.display()),
+            Err(_) => Err(error),
+        },
+    }
+}
+
+/// Resolves when somebody wants the program to end.
+pub async fn interrupted() {
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(stream) => stream,
+        Err(_) => return std::future::pending().await,
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+fn say(text: &str) {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}
