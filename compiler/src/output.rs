@@ -1,0 +1,264 @@
+//! What a compile gives: the objects to write, and what to tell the users.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crds::net::Cidr;
+use crds::service_chain::PathHop;
+use crds::vpp_config::{PodBinding, Transport};
+use crds::{VppAddressSetSpec, VppConfigSpec, VppPeerSliceSpec, VppPolicySpec, VppServiceSliceSpec};
+
+use crate::cluster::Cluster;
+use crate::cnf::Cnfs;
+use crate::facts::{Kind, ObjectKey, Problem};
+use crate::sets::Sets;
+use crate::{chain, cnf, policy, service, topology};
+
+/// What the operator's user decides for the whole cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Namespace of shared objects that belong to no user namespace.
+    pub system_namespace: String,
+    /// How pods' packets travel between nodes.
+    pub transport: Transport,
+    /// Where nodes without `spec.podCIDRs` get their prefixes from, at most one pool per family.
+    pub pod_pools: Vec<PodPool>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            system_namespace: crds::SYSTEM_NAMESPACE.to_owned(),
+            transport: Transport::default(),
+            pod_pools: Vec::new(),
+        }
+    }
+}
+
+/// A prefix from which nodes' pod prefixes are carved: node id n gets the n-th, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodPool {
+    /// The whole.
+    pub cidr: Cidr,
+    /// Length of a node's prefix in bits.
+    pub node_prefix_len: u8,
+}
+
+/// Everything that follows from the facts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Output {
+    /// VppConfigs by node name.
+    pub configs: BTreeMap<String, Compiled<VppConfigSpec>>,
+    /// VppPolicies.
+    pub policies: BTreeMap<ObjectKey, Compiled<VppPolicySpec>>,
+    /// VppAddressSets.
+    pub sets: BTreeMap<ObjectKey, Compiled<VppAddressSetSpec>>,
+    /// VppServiceSlices.
+    pub service_slices: BTreeMap<ObjectKey, Compiled<VppServiceSliceSpec>>,
+    /// VppPeerSlices by name.
+    pub peer_slices: BTreeMap<String, Compiled<VppPeerSliceSpec>>,
+    /// What became of each ServiceChain.
+    pub chains: BTreeMap<ObjectKey, ChainVerdict>,
+    /// What became of each CNF.
+    pub cnfs: BTreeMap<ObjectKey, CnfVerdict>,
+    /// What users should be told by Events.
+    pub problems: BTreeSet<Problem>,
+}
+
+/// A spec to be written, its revision filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compiled<S> {
+    /// The spec.
+    pub spec: S,
+    /// The object with which this one is to vanish.
+    pub owner: Option<Owner>,
+}
+
+/// An owner reference (the controller flag set, deletion not blocked).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// `apiVersion` of the owner.
+    pub api_version: &'static str,
+    /// `kind` of the owner.
+    pub kind: &'static str,
+    /// Name of the owner.
+    pub name: String,
+    /// UID of the owner.
+    pub uid: String,
+}
+
+impl Owner {
+    /// The owner reference to an object.
+    pub fn new(kind: Kind, name: &str, uid: &str) -> Self {
+        Self {
+            api_version: kind.api_version,
+            kind: kind.kind,
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+        }
+    }
+}
+
+/// Status, reason and message of a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Condition status.
+    pub ok: bool,
+    /// CamelCase reason.
+    pub reason: &'static str,
+    /// Message for people.
+    pub message: String,
+}
+
+impl Verdict {
+    /// A condition that holds.
+    pub fn yes(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            ok: true,
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// A condition that does not hold.
+    pub fn no(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            ok: false,
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// What became of a ServiceChain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainVerdict {
+    /// Generation of the spec this speaks of.
+    pub generation: Option<i64>,
+    /// Condition `Accepted`: the spec is meaningful.
+    pub accepted: Verdict,
+    /// Condition `Resolved`: every function has a pod.
+    pub resolved: Verdict,
+    /// What happens to the chain's traffic.
+    pub traffic: Traffic,
+    /// The chosen pods in forward order; empty unless traffic is `Steered`.
+    pub path: Vec<PathHop>,
+    /// The path in one line, such as `firewall@node-1 → ids@node-2`.
+    pub path_summary: String,
+    /// Nodes that have a part of the chain: `Programmed` when each of them reports it.
+    pub nodes: BTreeSet<String>,
+}
+
+/// What happens to a chain's traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// It passes the functions.
+    Steered,
+    /// It is dropped where it enters.
+    Dropped,
+    /// It goes straight, because the path is incomplete and the chain says Bypass, or because
+    /// what the chain takes can't be told.
+    Bypassed,
+    /// It goes straight, because the chain is suspended.
+    Suspended,
+}
+
+/// What became of a CNF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CnfVerdict {
+    /// Generation of the spec this speaks of.
+    pub generation: Option<i64>,
+    /// Pods that are the function.
+    pub pods: u32,
+    /// Pods of those that are ready.
+    pub ready_pods: u32,
+    /// Condition `Accepted`: the spec is meaningful.
+    pub accepted: Verdict,
+    /// Condition `Resolved`: at least one pod is ready.
+    pub resolved: Verdict,
+}
+
+/// Most pods of one node (the schema's bound).
+pub const MAX_NODE_PODS: usize = 512;
+
+/// Computes everything from the facts.
+///
+/// Pure: equal facts give equal output. Users' mistakes are in the verdicts and problems.
+pub fn compile(cluster: &Cluster, settings: &Settings) -> Output {
+    let mut problems = BTreeSet::new();
+    for pod in cluster.pods() {
+        problems.extend(pod.problems.iter().cloned());
+    }
+
+    let mut topology = topology::compile(cluster, settings, &mut problems);
+    let mut sets = Sets::new(cluster, &settings.system_namespace);
+    let policies = policy::compile(cluster, &mut sets, &mut problems);
+    let cnfs = cnf::compile(cluster, &mut problems);
+    let chains = chain::compile(cluster, settings, &cnfs, &mut sets, &mut problems);
+    let service_slices = service::compile(cluster, &mut problems);
+
+    bind(cluster, &cnfs, &mut topology.configs, &mut problems);
+    for (node, steers) in chains.steers {
+        if let Some(config) = topology.configs.get_mut(&node) {
+            config.spec.chains = steers;
+        }
+    }
+    for config in topology.configs.values_mut() {
+        config.spec.revision = crds::revision::short_hash(&config.spec);
+    }
+
+    Output {
+        configs: topology.configs,
+        policies,
+        sets: sets.finish(),
+        service_slices,
+        peer_slices: topology.peer_slices,
+        chains: chains.verdicts,
+        cnfs: cnfs.verdicts,
+        problems,
+    }
+}
+
+/// Puts every pod that is scheduled and has a network of its own into its node's configuration.
+fn bind(
+    cluster: &Cluster,
+    cnfs: &Cnfs,
+    configs: &mut BTreeMap<String, Compiled<VppConfigSpec>>,
+    problems: &mut BTreeSet<Problem>,
+) {
+    let mut left_out: BTreeMap<&str, usize> = BTreeMap::new();
+    for pod in cluster.pods().filter(|pod| pod.selectable()) {
+        let Some(node) = pod.node.as_deref() else {
+            continue;
+        };
+        let Some(config) = configs.get_mut(node) else {
+            continue;
+        };
+        if config.spec.pods.len() == MAX_NODE_PODS {
+            *left_out.entry(node).or_default() += 1;
+            continue;
+        }
+        let (ingress, egress) = policy::bindings(cluster, pod, problems);
+        let function = cnfs.of_pod(cluster, &pod.key());
+        config.spec.pods.push(PodBinding {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+            interface: pod.interface,
+            ingress,
+            egress,
+            interfaces: function.map(|f| f.interfaces.clone()).unwrap_or_default(),
+            forwarding: function.map(|f| f.forwarding).unwrap_or_default(),
+        });
+    }
+    for node in cluster.nodes() {
+        if let Some(count) = left_out.get(node.name.as_str()) {
+            problems.insert(Problem {
+                object: Kind::NODE.of_cluster(&node.name, &node.uid),
+                reason: "TooManyPods",
+                message: format!(
+                    "{count} pods beyond {MAX_NODE_PODS} get no network: move them to other nodes"
+                ),
+            });
+        }
+    }
+}
