@@ -8,6 +8,7 @@
 //! ```
 
 pub mod admin;
+pub mod heartbeat;
 pub mod lease;
 pub mod shutdown;
 pub mod telemetry;
