@@ -196,12 +196,6 @@ impl Ipam {
 /// Offset of the first address that pods get: 0 is the network's, 1 the gateway's.
 const FIRST_OFFSET: u128 = 2;
 
-/// The gateway of a pod prefix: its first address after the network's own. `None` for a prefix too
-/// short of addresses to have one and a pod.
-pub fn gateway(cidr: &Cidr) -> Option<IpAddr> {
-    (usable(cidr) > 0).then(|| address_at(cidr, 1))
-}
-
 /// How many addresses of a prefix pods can have: all but network, gateway and last.
 fn usable(cidr: &Cidr) -> u128 {
     let width: u32 = if cidr.is_ipv6() { 128 } else { 32 };
