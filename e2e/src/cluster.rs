@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use crds::SYSTEM_NAMESPACE;
 use kube::Client;
 
 use crate::assets::{self, ThirdParty};
@@ -70,7 +71,7 @@ impl Cluster {
 
     /// What follows the control plane: CRDs, operator, nodes 1 to `nodes`, and waiting for them.
     pub async fn bring_up(&mut self, nodes: u8) -> Result<()> {
-        self.install_crds().await?;
+        self.install_charts().await?;
         self.start_operator().await?;
         for number in 1..=nodes {
             self.start_node(number).await?;
@@ -78,16 +79,14 @@ impl Cluster {
         self.wait_nodes_ready().await
     }
 
-    /// Installs the custom resource definitions from the chart and waits until they serve.
-    pub async fn install_crds(&self) -> Result<()> {
-        let dir = assets::source_root().join("charts/contiv-crds/templates");
-        let dir = if dir.is_dir() {
-            dir
-        } else {
-            assets::source_root().join("charts/contiv-crds")
-        };
-        let dir = dir.to_str().context("the source tree's path is not UTF-8")?;
-        self.kubectl.run(&["apply", "--server-side", "-f", dir]).await?;
+    /// Installs the charts' manifests: custom resource definitions, then accounts, their rights, and admission rules.
+    pub async fn install_charts(&self) -> Result<()> {
+        let charts = assets::source_root().join("charts");
+        for chart in ["contiv-crds", "contiv-vpp"] {
+            let dir = charts.join(chart).join("templates");
+            let dir = dir.to_str().context("the source tree's path is not UTF-8")?;
+            self.kubectl.run(&["apply", "--server-side", "-f", dir]).await?;
+        }
         self.kubectl
             .run(&[
                 "wait",
@@ -102,13 +101,11 @@ impl Cluster {
 
     /// Starts the operator.
     pub async fn start_operator(&mut self) -> Result<()> {
-        self.kubectl
-            .apply("{apiVersion: v1, kind: Namespace, metadata: {name: contiv-system}}")
-            .await?;
+        let kubeconfig = self.control.operator_kubeconfig().await?;
         let admin = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let program = Program::new("operator", assets::own("contiv-operator")?)
-            .option("--kubeconfig", self.control.operator_kubeconfig())
-            .option("--namespace", "contiv-system")
+            .option("--kubeconfig", kubeconfig)
+            .option("--namespace", SYSTEM_NAMESPACE)
             .option("--admin-address", admin.to_string())
             .env("RUST_LOG", "info,contiv=debug");
         self.operator = Some(Process::start(&self.run, program)?);

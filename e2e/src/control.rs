@@ -5,7 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use crds::SYSTEM_NAMESPACE;
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -17,12 +21,8 @@ use crate::underlay::{GATEWAY4, GATEWAY6};
 
 /// Range of Services' addresses.
 pub const SERVICE_CIDRS: &str = "10.96.0.0/16,fd00:10:96::/108";
-/// Users of the API server by name; each has a kubeconfig, so that the audit log tells who wrote what.
-pub const ADMIN: &str = "admin";
-/// The operator's user.
-pub const OPERATOR: &str = "contiv-operator";
-/// Most nodes with a daemon of their own; further ones exist as Node objects only.
-pub const MAX_NODES: u8 = 9;
+/// The one user that is known from the start; it may do everything.
+const ADMIN: &str = "admin";
 
 /// The control plane of a run.
 #[derive(Debug)]
@@ -85,12 +85,11 @@ impl ControlPlane {
         ] {
             fs::write(dir.join(name), text)?;
         }
-        let users = users();
-        let lines: String = users
-            .iter()
-            .map(|user| format!("{},{user},{user},system:masters\n", token(run, user)))
-            .collect();
-        fs::write(dir.join("tokens.csv"), lines)?;
+        let admin = format!("{}-{ADMIN}", run.id());
+        fs::write(
+            dir.join("tokens.csv"),
+            format!("{admin},{ADMIN},{ADMIN},system:masters\n"),
+        )?;
         fs::write(dir.join("audit.yaml"), AUDIT_POLICY)?;
         let audit_log = dir.join("audit.jsonl");
 
@@ -115,23 +114,11 @@ impl ControlPlane {
             .option("--audit-log-mode", "blocking");
         let apiserver = Process::start(run, apiserver)?;
 
-        for user in &users {
-            // The operator runs in the root namespace like the admin's kubectl, daemons run on nodes.
-            let host = if user.starts_with("contiv-node") {
-                GATEWAY4.to_string()
-            } else {
-                "127.0.0.1".to_owned()
-            };
-            let text = kubeconfig_text(
-                &format!("https://{host}:{port}"),
-                &dir.join("ca.crt"),
-                user,
-                &token(run, user),
-            )?;
-            fs::write(dir.join(format!("{user}.kubeconfig")), text)?;
-        }
         let kubeconfig = run.dir().join("kubeconfig");
-        fs::copy(dir.join(format!("{ADMIN}.kubeconfig")), &kubeconfig)?;
+        fs::write(
+            &kubeconfig,
+            kubeconfig_text(&on_loopback(port), &dir.join("ca.crt"), ADMIN, &admin)?,
+        )?;
 
         let mut plane = Self {
             etcd,
@@ -180,14 +167,70 @@ impl ControlPlane {
         &self.kubeconfig
     }
 
-    /// Kubeconfig of the operator, for the root namespace.
-    pub fn operator_kubeconfig(&self) -> PathBuf {
-        self.dir.join(format!("{OPERATOR}.kubeconfig"))
+    /// Makes a kubeconfig with a token of the operator's ServiceAccount, for the root namespace.
+    pub async fn operator_kubeconfig(&self) -> Result<PathBuf> {
+        let token = self.token("contiv-operator", None).await?;
+        self.write_kubeconfig("contiv-operator", &on_loopback(self.port), &token)
     }
 
-    /// Kubeconfig of a node's daemon, for the node's namespace.
-    pub fn node_kubeconfig(&self, number: u8) -> PathBuf {
-        self.dir.join(format!("{}.kubeconfig", node_user(number)))
+    /// Makes a kubeconfig with a token of the daemons' ServiceAccount, for a node's namespace. The token
+    /// is bound to a pod on that node, so that the API server knows which node it speaks for.
+    pub async fn node_kubeconfig(&self, node: &str) -> Result<PathBuf> {
+        let name = format!("contiv-node-{node}");
+        let pod: Pod = serde_json::from_value(serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE, "labels": {"app": "contiv-node"}},
+            "spec": {
+                "nodeName": node,
+                "hostNetwork": true,
+                "serviceAccountName": "contiv-node",
+                "containers": [{"name": "contiv-node", "image": "contiv-node"}],
+            },
+        }))?;
+        let pods: Api<Pod> = Api::namespaced(self.client().await?, SYSTEM_NAMESPACE);
+        let pod = pods
+            .create(&PostParams::default(), &pod)
+            .await
+            .context("creating the daemon's own pod")?;
+        let token = self.token("contiv-node", Some(&pod)).await?;
+        self.write_kubeconfig(&name, &format!("https://{GATEWAY4}:{}", self.port), &token)
+    }
+
+    async fn token(&self, account: &str, pod: Option<&Pod>) -> Result<String> {
+        let bound = pod.map(|pod| BoundObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: pod.metadata.name.clone(),
+            uid: pod.metadata.uid.clone(),
+        });
+        let spec = TokenRequestSpec {
+            bound_object_ref: bound,
+            expiration_seconds: Some(24 * 3600),
+            ..Default::default()
+        };
+        let request = TokenRequest {
+            spec: Some(spec),
+            ..Default::default()
+        };
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, SYSTEM_NAMESPACE);
+        let answer = accounts
+            .create_token_request(account, &PostParams::default(), &request)
+            .await;
+        let answer = answer.with_context(|| format!("asking for a token of ServiceAccount {account}"))?;
+        answer
+            .status
+            .and_then(|status| status.token)
+            .context("the token request was not answered")
+    }
+
+    fn write_kubeconfig(&self, user: &str, server: &str, token: &str) -> Result<PathBuf> {
+        let path = self.dir.join(format!("{user}.kubeconfig"));
+        fs::write(
+            &path,
+            kubeconfig_text(server, &self.dir.join("ca.crt"), user, token)?,
+        )?;
+        Ok(path)
     }
 
     /// Every write that was made, one JSON object a line (Kubernetes' audit format).
@@ -234,19 +277,8 @@ pub async fn client(kubeconfig: &Path) -> Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
-/// User of a node's daemon.
-pub fn node_user(number: u8) -> String {
-    format!("contiv-node-{number}")
-}
-
-fn users() -> Vec<String> {
-    let mut users = vec![ADMIN.to_owned(), OPERATOR.to_owned()];
-    users.extend((1..=MAX_NODES).map(node_user));
-    users
-}
-
-fn token(run: &Run, user: &str) -> String {
-    format!("{}-{user}", run.id())
+fn on_loopback(port: u16) -> String {
+    format!("https://127.0.0.1:{port}")
 }
 
 fn kubeconfig_text(server: &str, ca: &Path, user: &str, token: &str) -> Result<String> {

@@ -98,11 +98,12 @@ impl Node {
         let vpp = Process::start(run, vpp)?;
 
         register(&control.client().await?, number).await?;
+        let kubeconfig = control.node_kubeconfig(&name).await?;
         let cni_socket = dir.join("cni.sock");
         let daemon = Program::new(format!("{name}-daemon"), assets::own("contiv-node")?)
             .within(namespace.name())
             .option("--node-name", &name)
-            .option("--kubeconfig", control.node_kubeconfig(number))
+            .option("--kubeconfig", kubeconfig)
             .option("--vpp-api-socket", &vpp_socket)
             .option("--cni-socket", &cni_socket)
             .option("--state-dir", dir.join("state"))

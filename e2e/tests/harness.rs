@@ -14,43 +14,74 @@ use e2e::pod::{Pod, PodSpec};
 use e2e::probe::{Ping, Probe};
 use serde_json::json;
 
+const KINDS: [&str; 7] = [
+    "cnfs",
+    "servicechains",
+    "vppaddresssets",
+    "vppconfigs",
+    "vpppeerslices",
+    "vpppolicies",
+    "vppserviceslices",
+];
+
 fn main() -> ExitCode {
     e2e::suite::main(
         "harness",
         0,
         cases![
-            crds_are_accepted,
+            charts_are_accepted,
             nodes_and_pods_are_objects,
             reference_plugins_connect_pods
         ],
     )
 }
 
-async fn crds_are_accepted(cluster: &mut Cluster) -> Result<()> {
-    cluster.install_crds().await?;
-    let kinds = cluster
-        .kubectl()
-        .run(&[
-            "api-resources",
-            "--api-group=contivpp.io",
-            "-o",
-            "name",
-            "--no-headers",
-        ])
-        .await?;
-    for kind in [
-        "cnfs",
-        "servicechains",
-        "vppaddresssets",
-        "vppconfigs",
-        "vpppeerslices",
-        "vpppolicies",
-        "vppserviceslices",
-    ] {
+async fn charts_are_accepted(cluster: &mut Cluster) -> Result<()> {
+    cluster.install_charts().await?;
+    let kinds = [
+        "api-resources",
+        "--api-group=contivpp.io",
+        "-o",
+        "name",
+        "--no-headers",
+    ];
+    let kinds = cluster.kubectl().run(&kinds).await?;
+    for kind in KINDS {
         ensure!(
             kinds.contains(&format!("{kind}.contivpp.io")),
             "{kind} is not served: {kinds}"
         );
+    }
+    // Who may do what, asked by the accounts themselves; a node's kubeconfig names an address that only nodes see.
+    let server = format!("--server=https://127.0.0.1:{}", cluster.control().port());
+    let operator = cluster.control().operator_kubeconfig().await?;
+    let daemon = cluster.control().node_kubeconfig("node-8").await?;
+    let cases = [
+        (&operator, "create", "yes"),
+        (&daemon, "create", "no"),
+        (&daemon, "watch", "yes"),
+    ];
+    for (kubeconfig, verb, expected) in cases {
+        let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
+        let question = [
+            "auth",
+            "can-i",
+            verb,
+            "vppconfigs.contivpp.io",
+            &kubeconfig,
+            &server,
+        ];
+        // kubectl says "no" with an exit code, too.
+        let answer = cluster
+            .kubectl()
+            .run(&question)
+            .await
+            .unwrap_or_else(|error| error.to_string());
+        let last = answer
+            .split_whitespace()
+            .rev()
+            .find(|word| matches!(*word, "yes" | "no"));
+        ensure!(last == Some(expected), "{verb}: {answer}");
     }
     Ok(())
 }

@@ -1,0 +1,63 @@
+# The commands of this repository; `make` alone prints them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-unit test-e2e test-dataplane lint bench clean distclean setup build
+
+# End-to-end tests, in order: what fails early explains what fails later.
+E2E_TESTS := harness connectivity networkpolicy services chains lifecycle status writes
+E2E := target/debug/contiv-e2e
+
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup build ## The whole thing at work on two nodes, told step by step (root; KEEP=1 leaves it running)
+	@$(E2E) demo $(if $(KEEP),--keep)
+
+test: setup test-unit test-e2e ## Every test: units, engine, end to end with real packets (root)
+
+test-unit: ## Tests that need no cluster (some use network namespaces: root)
+	cargo test --workspace
+
+test-e2e: setup build ## End-to-end tests; TESTS="services chains" runs only those, CASE=name only that test
+	@failed=; \
+	for test in $(or $(TESTS),$(E2E_TESTS)); do \
+		cargo test --quiet -p e2e --test $$test -- $(CASE) || failed="$$failed $$test"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "end-to-end tests failed:$$failed"; exit 1; fi
+
+test-dataplane: ## Dataplane tests; VPP_API_SOCKET=/run/vpp/api.sock runs them against that VPP instead of the embedded one
+	cargo test -p vpp-sim --test '*'
+
+lint: ## Formatting, clippy, and (where cargo-deny is installed) licenses and advisories
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
+	else echo "cargo-deny is not installed: deny.toml not checked (cargo install cargo-deny)"; fi
+
+bench: setup ## CNI ADD beside the reference plugins, and requests per second of the VPP client (root)
+	cargo build --release --workspace --bins
+	@target/release/contiv-e2e bench-cni
+	@target/release/contiv-e2e bench-api
+
+clean: ## Ends what a demo or a killed test left running
+	@cargo run --quiet -p e2e --bin contiv-e2e -- clean
+	@rm -rf target/debug/e2e-logs target/release/e2e-logs
+
+distclean: clean ## The same, and removes everything that was built
+	cargo clean
+
+build:
+	cargo build --workspace --bins
+
+# What the end-to-end part needs beside Rust and Go, from Debian, only when missing.
+setup:
+	@missing=; \
+	command -v ip >/dev/null || missing="$$missing iproute2"; \
+	[ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$$missing ca-certificates"; \
+	if [ -n "$$missing" ]; then \
+		echo "installing$$missing"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+	@command -v go >/dev/null || { echo "Go is not installed: it builds the API server that the tests run against (https://go.dev/doc/install)"; exit 1; }
