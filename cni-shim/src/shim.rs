@@ -285,7 +285,10 @@ fn leave_intent(
 fn ask(request: &Request, deadline: Duration) -> Result<Response, NoAnswer> {
     let (sender, receiver) = mpsc::channel();
     let request = request.clone();
-    thread::spawn(move || sender.send(converse(&request)));
+    thread::spawn(move || {
+        // Nobody receives after the deadline.
+        let _ = sender.send(converse(&request));
+    });
     receiver
         .recv_timeout(deadline)
         .unwrap_or(Err(NoAnswer::Late(deadline)))
