@@ -1,6 +1,7 @@
 //! Messages and frames: the heads of each kind, and the 16 bytes in front of every message on the socket.
 
 use crate::codec::{Decode, DecodeError, EncodeError, Reader, Wire, Writer};
+use std::fmt::Debug;
 
 /// Bytes in front of each message: 8 ignored, the length (big-endian u32), 4 ignored. VPP's `msgbuf_t`.
 pub const FRAME_HEADER_LEN: usize = 16;
@@ -26,7 +27,7 @@ pub struct Header {
 }
 
 /// A message of VPP's API. The struct holds what follows the head.
-pub trait Message: Wire + Send + 'static {
+pub trait Message: Wire + Debug + Send + 'static {
     /// VPP's name.
     const NAME: &'static str;
     /// VPP's checksum of the definition, eight hex digits.
