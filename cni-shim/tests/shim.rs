@@ -190,7 +190,8 @@ fn wrong_input_has_its_code() {
         config.to_string()
     };
     let plain = good.to_string();
-    let cases: Vec<(&str, String, Vec<(&str, &str)>, u32)> = vec![
+    type Case<'a> = (&'a str, String, Vec<(&'a str, &'a str)>, u32);
+    let cases: Vec<Case<'_>> = vec![
         ("no command", plain.clone(), vec![("CNI_COMMAND", "")], 4),
         (
             "unknown command",
