@@ -1,0 +1,348 @@
+//! cnat 1.0.0: translations of virtual addresses to backends, and source NAT by policy.
+//!
+//! State and operations are here; what the nodes do with packets is in `flow`.
+mod flow;
+mod maglev;
+mod session;
+mod snat;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::Vpp;
+use super::fib::{Contribution, DEFAULT_TABLE, source};
+use super::pool::Pool;
+use super::types::{Family, NONE, OpError, OpResult, Prefix, retval};
+pub(crate) use flow::{Meta, Verdict};
+pub use session::{CnatSessionDetails, SessionKeyDetails};
+pub use snat::{SnatAddresses, SnatPolicy, SnatTable, snat_flag};
+
+/// Flags of a translation (`cnat_translation_flags`).
+pub mod translation_flag {
+    /// Allocate a source port when the translation names a source address.
+    pub const ALLOC_PORT: u8 = 1;
+    /// Do not make a session for the answers.
+    pub const NO_RETURN_SESSION: u8 = 4;
+    /// Do not put the virtual address into the FIB.
+    pub const NO_CLIENT: u8 = 8;
+}
+
+/// Flags of a path (`cnat_trk_flag_t` of 26.06).
+pub mod path_flag {
+    /// Forward to the backend without rewriting.
+    pub const NO_NAT: u8 = 2;
+    /// Set by VPP: the endpoint is resolved.
+    pub const ACTIVE: u8 = 4;
+}
+
+/// An address with a port; with an interface, "the address of that interface".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CnatEndpoint {
+    /// What the address is, or was resolved to; unspecified = unresolved or "keep".
+    pub address: IpAddr,
+    pub port: u16,
+    /// [`NONE`] = `address` counts.
+    pub sw_if_index: u32,
+}
+
+impl CnatEndpoint {
+    pub fn new(address: impl Into<IpAddr>, port: u16) -> Self {
+        Self {
+            address: address.into(),
+            port,
+            sw_if_index: NONE,
+        }
+    }
+}
+
+/// A backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CnatPath {
+    pub dst: CnatEndpoint,
+    /// Zero address and port = keep the client's.
+    pub src: CnatEndpoint,
+    pub flags: u8,
+}
+
+impl CnatPath {
+    /// A backend that sees the client's address.
+    pub fn to(address: impl Into<IpAddr>, port: u16) -> Self {
+        let dst = CnatEndpoint::new(address, port);
+        Self {
+            dst,
+            src: CnatEndpoint::new(Family::of(dst.address).unspecified(), 0),
+            flags: 0,
+        }
+    }
+}
+
+/// How a backend is chosen for a new flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadBalance {
+    /// Flow hash modulo number of backends.
+    Default,
+    /// Flow hash into a Maglev table: few flows move when backends change.
+    Maglev,
+}
+
+/// `cnat_translation_update`.
+#[derive(Clone, Debug)]
+pub struct TranslationUpdate {
+    pub vip: CnatEndpoint,
+    pub proto: u8,
+    /// The address is also a real one: what no translation matches follows the FIB.
+    pub is_real_ip: bool,
+    pub flags: u8,
+    pub load_balance: LoadBalance,
+    /// Bits of `ip_flow_hash_config`; 0 = default.
+    pub flow_hash: u32,
+    pub paths: Vec<CnatPath>,
+}
+
+/// A translation as `cnat_translation_dump` shows it (`flags`, `is_real_ip` and flow hash are not shown).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TranslationDetails {
+    pub id: u32,
+    pub vip: CnatEndpoint,
+    pub proto: u8,
+    pub load_balance: LoadBalance,
+    /// With `flags` as VPP keeps them (4 = active).
+    pub paths: Vec<CnatPath>,
+    /// Packets that opened a flow here.
+    pub packets: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Translation {
+    vip: CnatEndpoint,
+    proto: u8,
+    flags: u8,
+    load_balance: LoadBalance,
+    flow_hash: u32,
+    paths: Vec<CnatPath>,
+    maglev: Vec<u32>,
+    packets: u64,
+}
+
+/// A virtual address: how many translations it has, and whether it is in the FIB.
+#[derive(Clone, Copy, Debug, Default)]
+struct Client {
+    translations: u32,
+    in_fib: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cnat {
+    translations: Pool<Translation>,
+    by_vip: BTreeMap<(IpAddr, u16, u8), u32>,
+    clients: BTreeMap<IpAddr, Client>,
+    pub snat: snat::Snat,
+    /// How often the features were enabled on an interface; each time adds the nodes once more.
+    features: BTreeMap<u32, u32>,
+    pub sessions: session::Sessions,
+}
+
+impl Cnat {
+    /// How often each cnat node runs on the interface.
+    pub fn feature_count(&self, sw_if_index: u32) -> u32 {
+        self.features.get(&sw_if_index).copied().unwrap_or(0)
+    }
+
+    pub fn interface_gone(&mut self, sw_if_index: u32) {
+        self.features.remove(&sw_if_index);
+    }
+
+    pub fn tick(&mut self, now: u64) {
+        let ended = self.sessions.tick(now);
+        for (proto, port) in ended {
+            self.snat.free_port(proto, port);
+        }
+    }
+}
+
+fn is_zero_address(address: IpAddr) -> bool {
+    address.is_unspecified()
+}
+
+impl Vpp {
+    /// An endpoint that names an interface gets its first address; false while it has none.
+    fn resolve_endpoint(&self, endpoint: &mut CnatEndpoint) -> bool {
+        if endpoint.sw_if_index == NONE {
+            return true;
+        }
+        let family = Family::of(endpoint.address);
+        let found = self.interfaces.get(endpoint.sw_if_index).and_then(|i| {
+            i.addresses
+                .iter()
+                .find(|p| p.family() == family)
+                .map(|p| p.address)
+        });
+        endpoint.address = found.unwrap_or_else(|| family.unspecified());
+        found.is_some()
+    }
+
+    /// `cnat_translation_update`: creates, or updates in place what has this address, port and
+    /// protocol; the id. Load balancing and flow hash are taken only at creation.
+    ///
+    /// # Errors
+    /// Fatal without paths: VPP 26.06 runs out of memory and aborts.
+    pub fn cnat_translation_update(&mut self, update: &TranslationUpdate) -> OpResult<u32> {
+        if update.paths.is_empty() {
+            return Err(OpError::Fatal("cnat_translation_update with n_paths 0".into()));
+        }
+        let mut vip = update.vip;
+        self.resolve_endpoint(&mut vip);
+        let mut paths = update.paths.clone();
+        for path in &mut paths {
+            let resolved = self.resolve_endpoint(&mut path.dst) & self.resolve_endpoint(&mut path.src);
+            path.flags &= !path_flag::ACTIVE;
+            if resolved {
+                path.flags |= path_flag::ACTIVE;
+                self.fibs.track(DEFAULT_TABLE, path.dst.address);
+            }
+        }
+        let key = (vip.address, vip.port, update.proto);
+        let id = match self.cnat.by_vip.get(&key) {
+            Some(id) => {
+                let id = *id;
+                let old = self.cnat.translations.get_mut(id).map(|translation| {
+                    translation.flags = update.flags;
+                    std::mem::replace(&mut translation.paths, paths)
+                });
+                self.untrack_paths(&old.unwrap_or_default());
+                id
+            }
+            None => {
+                let id = self.cnat.translations.insert(Translation {
+                    vip,
+                    proto: update.proto,
+                    flags: update.flags,
+                    load_balance: update.load_balance,
+                    flow_hash: update.flow_hash,
+                    paths,
+                    maglev: Vec::new(),
+                    packets: 0,
+                });
+                self.cnat.by_vip.insert(key, id);
+                self.add_client(vip.address, update.flags, !update.is_real_ip);
+                id
+            }
+        };
+        if let Some(translation) = self.cnat.translations.get_mut(id)
+            && translation.load_balance == LoadBalance::Maglev
+        {
+            let backends: Vec<CnatEndpoint> = translation.active().map(|p| p.dst).collect();
+            translation.maglev = maglev::table(&backends);
+        }
+        Ok(id)
+    }
+
+    fn untrack_paths(&mut self, paths: &[CnatPath]) {
+        for path in paths.iter().filter(|p| p.flags & path_flag::ACTIVE != 0) {
+            self.fibs.untrack(DEFAULT_TABLE, path.dst.address);
+        }
+    }
+
+    fn add_client(&mut self, vip: IpAddr, flags: u8, exclusive: bool) {
+        let client = self.cnat.clients.entry(vip).or_default();
+        client.translations += 1;
+        // The flags of the first translation decide for the address.
+        if client.translations == 1 && flags & translation_flag::NO_CLIENT == 0 {
+            client.in_fib = true;
+            let contribution = Contribution::CnatClient { exclusive };
+            self.fibs
+                .contribute(DEFAULT_TABLE, Prefix::host(vip), source::CNAT, contribution);
+        }
+    }
+
+    /// `cnat_translation_del`. # Errors −6 unknown id.
+    pub fn cnat_translation_del(&mut self, id: u32) -> OpResult {
+        let gone = self.cnat.translations.remove(id);
+        let gone = gone.ok_or(OpError::Retval(retval::NO_SUCH_ENTRY))?;
+        let vip = gone.vip.address;
+        self.cnat.by_vip.remove(&(vip, gone.vip.port, gone.proto));
+        self.untrack_paths(&gone.paths);
+        if let Some(client) = self.cnat.clients.get_mut(&vip) {
+            client.translations -= 1;
+            if client.translations == 0 {
+                if client.in_fib {
+                    self.fibs
+                        .remove_source(DEFAULT_TABLE, Prefix::host(vip), source::CNAT);
+                }
+                self.cnat.clients.remove(&vip);
+            }
+        }
+        Ok(())
+    }
+
+    /// `cnat_translation_dump`, in order of the ids.
+    pub fn cnat_translations(&self) -> Vec<TranslationDetails> {
+        self.cnat
+            .translations
+            .iter()
+            .map(|(id, t)| TranslationDetails {
+                id,
+                vip: t.vip,
+                proto: t.proto,
+                load_balance: t.load_balance,
+                paths: t.paths.clone(),
+                packets: t.packets,
+            })
+            .collect()
+    }
+
+    /// `feature_cnat_enable_disable`. Enabling counts: twice means every node runs twice, and
+    /// translation stops until it is disabled once.
+    ///
+    /// # Errors
+    /// −2 unknown interface.
+    pub fn cnat_feature_enable(&mut self, sw_if_index: u32, enable: bool) -> OpResult {
+        self.interface_mut(sw_if_index)?;
+        let count = self.cnat.features.entry(sw_if_index).or_insert(0);
+        *count = if enable {
+            *count + 1
+        } else {
+            count.saturating_sub(1)
+        };
+        Ok(())
+    }
+
+    /// How often cnat's features are on the interface's arcs (`feature_is_enabled` says > 0).
+    pub fn cnat_feature_count(&self, sw_if_index: u32) -> u32 {
+        self.cnat.feature_count(sw_if_index)
+    }
+
+    /// `cnat_session_dump`.
+    pub fn cnat_sessions(&self) -> Vec<CnatSessionDetails> {
+        self.cnat.sessions.list()
+    }
+
+    /// `cnat_session_purge`: drops all sessions, and (as VPP's handler does) all translations.
+    pub fn cnat_session_purge(&mut self) {
+        for (proto, port) in self.cnat.sessions.purge() {
+            self.cnat.snat.free_port(proto, port);
+        }
+        let ids: Vec<u32> = self.cnat.translations.iter().map(|(id, _)| id).collect();
+        for id in ids {
+            // The ids were listed a line above.
+            let _ = self.cnat_translation_del(id);
+        }
+    }
+}
+
+impl Translation {
+    fn active(&self) -> impl Iterator<Item = &CnatPath> {
+        self.paths.iter().filter(|p| p.flags & path_flag::ACTIVE != 0)
+    }
+
+    /// The backend for a new flow.
+    fn choose(&self, flow_hash: u32) -> Option<CnatPath> {
+        let active: Vec<&CnatPath> = self.active().collect();
+        let count = u32::try_from(active.len()).ok().filter(|n| *n > 0)?;
+        let bucket = match self.load_balance {
+            LoadBalance::Default => flow_hash % count,
+            LoadBalance::Maglev => *self.maglev.get((flow_hash % maglev::LENGTH) as usize)?,
+        };
+        active.get(bucket as usize).map(|p| **p)
+    }
+}

@@ -1,0 +1,518 @@
+//! Interfaces: kinds, names, flags, addresses, tables, counters, events.
+use super::pool::Pool;
+use super::types::{Family, Mac, NONE, OpError, OpResult, Prefix, retval};
+use super::{Vpp, fib};
+
+/// Ring and host-side settings of a tap, kept for its dump; the engine itself uses none of it but `id`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TapConfig {
+    /// Tap number; [`NONE`] = lowest free.
+    pub id: u32,
+    pub host_if_name: String,
+    pub host_namespace: String,
+    pub host_bridge: String,
+    pub host_mac: Mac,
+    pub host_ip4_prefix: Option<Prefix>,
+    pub host_ip6_prefix: Option<Prefix>,
+    pub host_mtu: u32,
+    pub rx_ring_size: u16,
+    pub tx_ring_size: u16,
+    pub flags: u32,
+}
+
+/// Settings of a memif (control plane).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemifConfig {
+    pub id: u32,
+    pub socket_id: u32,
+    /// 0 master, 1 slave.
+    pub role: u32,
+    /// 0 ethernet, 1 ip, 2 punt/inject.
+    pub mode: u32,
+    /// Power of two; 0 = 1024.
+    pub ring_size: u32,
+    /// 0 = 2048.
+    pub buffer_size: u16,
+    pub no_zero_copy: bool,
+    pub secret: String,
+}
+
+/// What an interface is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Local,
+    Loopback {
+        instance: u32,
+    },
+    Tap(TapConfig),
+    AfPacket {
+        host_if_name: String,
+    },
+    Memif(MemifConfig),
+    /// Index of the tunnel in the VXLAN pool, and whether the payload is IP (no Ethernet header).
+    Vxlan {
+        tunnel: u32,
+        is_l3: bool,
+    },
+}
+
+/// Packets, bytes and drops seen by an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+    /// Packets received here which were dropped somewhere in the graph.
+    pub drops: u64,
+    /// Packets which could not be sent here (interface down, longer than the device takes).
+    pub tx_errors: u64,
+}
+
+/// One interface, with every field its dump needs.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    pub sw_if_index: u32,
+    pub name: String,
+    /// `interface_dev_type` of the dump.
+    pub dev_type: &'static str,
+    pub kind: Kind,
+    pub mac: Mac,
+    pub admin_up: bool,
+    /// Whether the device below has a carrier; the link is up when this and `admin_up` are.
+    pub carrier: bool,
+    /// Hardware MTU.
+    pub link_mtu: u16,
+    /// L3, IPv4, IPv6, MPLS; 0 = inherit.
+    pub mtu: [u32; 4],
+    /// Longest L3 packet the device below really takes; longer ones vanish silently.
+    pub device_mtu: Option<u32>,
+    pub tag: String,
+    /// In the order they were added, host bits kept.
+    pub addresses: Vec<Prefix>,
+    /// The interface whose addresses this one borrows.
+    pub unnumbered_to: Option<u32>,
+    /// Table ids, IPv4 and IPv6.
+    pub table: [u32; 2],
+    /// `sw_interface_ip4/ip6_enable_disable`.
+    pub ip_enabled: [bool; 2],
+    pub counters: Counters,
+}
+
+impl Interface {
+    pub fn link_up(&self) -> bool {
+        self.admin_up && self.carrier
+    }
+
+    /// `if_status_flags`: 1 admin up, 2 link up.
+    pub fn flags(&self) -> u32 {
+        u32::from(self.admin_up) | (u32::from(self.link_up()) << 1)
+    }
+
+    /// Whether frames on it carry an Ethernet header.
+    pub fn is_ethernet(&self) -> bool {
+        match &self.kind {
+            Kind::Local => false,
+            Kind::Vxlan { is_l3, .. } => !is_l3,
+            Kind::Memif(config) => config.mode == 0,
+            Kind::Loopback { .. } | Kind::Tap(_) | Kind::AfPacket { .. } => true,
+        }
+    }
+
+    /// The MTU which IP packets of a family must keep; 0 = none.
+    pub fn ip_mtu(&self, family: Family) -> u32 {
+        match self.mtu[1 + family.index()] {
+            0 => self.mtu[0],
+            own => own,
+        }
+    }
+}
+
+/// What `want_interface_events` reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceEvent {
+    pub sw_if_index: u32,
+    /// 1 admin up, 2 link up; 0 also stands for "created" and "down".
+    pub flags: u32,
+    pub deleted: bool,
+}
+
+const DEFAULT_MTU: u16 = 9000;
+
+impl Vpp {
+    pub(crate) fn new_interface(
+        &mut self,
+        name: String,
+        dev_type: &'static str,
+        kind: Kind,
+        mac: Mac,
+    ) -> u32 {
+        let ethernet_mtu = if matches!(kind, Kind::Local) {
+            0
+        } else {
+            DEFAULT_MTU
+        };
+        let carrier = !matches!(kind, Kind::Memif(_) | Kind::Local);
+        let sw_if_index = self.interfaces.next_index();
+        self.interfaces.insert(Interface {
+            sw_if_index,
+            name,
+            dev_type,
+            kind,
+            mac,
+            admin_up: false,
+            carrier,
+            link_mtu: ethernet_mtu,
+            mtu: [u32::from(ethernet_mtu), 0, 0, 0],
+            device_mtu: None,
+            tag: String::new(),
+            addresses: Vec::new(),
+            unnumbered_to: None,
+            table: [0, 0],
+            ip_enabled: [false, false],
+            counters: Counters::default(),
+        });
+        if sw_if_index != 0 {
+            self.interface_event(sw_if_index, 0, false);
+        }
+        sw_if_index
+    }
+
+    fn interface_event(&mut self, sw_if_index: u32, flags: u32, deleted: bool) {
+        self.events.push(InterfaceEvent {
+            sw_if_index,
+            flags,
+            deleted,
+        });
+    }
+
+    /// A MAC as VPP draws it for taps and af_packet: 02:fe and four random bytes, here from the seed.
+    pub(crate) fn random_mac(&mut self) -> Mac {
+        self.mac_counter += 1;
+        let hash = xxhash_rust::xxh3::xxh3_64_with_seed(&self.mac_counter.to_le_bytes(), self.config.seed);
+        let [a, b, c, d, ..] = hash.to_le_bytes();
+        Mac([0x02, 0xfe, a, b, c, d])
+    }
+
+    fn lowest_free(&self, used: impl Fn(&Kind) -> Option<u32>) -> u32 {
+        let taken: Vec<u32> = self
+            .interfaces
+            .iter()
+            .filter_map(|(_, i)| used(&i.kind))
+            .collect();
+        (0..).find(|n| !taken.contains(n)).unwrap_or(NONE)
+    }
+
+    /// `create_loopback(_instance)`: a zero MAC becomes `de:ad:00:00:00:NN`.
+    ///
+    /// # Errors
+    /// −1 when the instance asked for is taken.
+    pub fn create_loopback(&mut self, mac: Mac, instance: Option<u32>) -> OpResult<u32> {
+        let used = |kind: &Kind| match kind {
+            Kind::Loopback { instance } => Some(*instance),
+            _ => None,
+        };
+        let instance = match instance {
+            Some(wanted) => {
+                if self.interfaces.iter().any(|(_, i)| used(&i.kind) == Some(wanted)) {
+                    return Err(retval::UNSPECIFIED.into());
+                }
+                wanted
+            }
+            None => self.lowest_free(used),
+        };
+        let mac = if mac.is_zero() {
+            Mac([0xde, 0xad, 0, 0, (instance >> 8) as u8, instance as u8])
+        } else {
+            mac
+        };
+        Ok(self.new_interface(
+            format!("loop{instance}"),
+            "Loopback",
+            Kind::Loopback { instance },
+            mac,
+        ))
+    }
+
+    /// `tap_create_v3` without its host side; `mac` None = random. VPP's side stays admin-down.
+    ///
+    /// # Errors
+    /// −71 when the id is taken.
+    pub fn create_tap(&mut self, mut config: TapConfig, mac: Option<Mac>) -> OpResult<u32> {
+        let used = |kind: &Kind| match kind {
+            Kind::Tap(tap) => Some(tap.id),
+            _ => None,
+        };
+        if config.id == NONE {
+            config.id = self.lowest_free(used);
+        } else if self
+            .interfaces
+            .iter()
+            .any(|(_, i)| used(&i.kind) == Some(config.id))
+        {
+            return Err(retval::INVALID_INTERFACE.into());
+        }
+        let mac = mac.unwrap_or_else(|| self.random_mac());
+        Ok(self.new_interface(format!("tap{}", config.id), "virtio", Kind::Tap(config), mac))
+    }
+
+    /// `af_packet_create_v3`; `device_mtu` is the MTU of the host device, which VPP does not know of.
+    ///
+    /// # Errors
+    /// −79 when the device is attached already; [`Vpp::af_packet`] then tells by which interface.
+    pub fn create_af_packet(
+        &mut self,
+        host_if_name: &str,
+        mac: Option<Mac>,
+        device_mtu: Option<u32>,
+    ) -> OpResult<u32> {
+        if self.af_packet(host_if_name).is_some() {
+            return Err(retval::IF_ALREADY_EXISTS.into());
+        }
+        let mac = mac.unwrap_or_else(|| self.random_mac());
+        let sw_if_index = self.new_interface(
+            format!("host-{host_if_name}"),
+            "af-packet",
+            Kind::AfPacket {
+                host_if_name: host_if_name.to_owned(),
+            },
+            mac,
+        );
+        if let Some(interface) = self.interfaces.get_mut(sw_if_index) {
+            interface.device_mtu = device_mtu;
+        }
+        Ok(sw_if_index)
+    }
+
+    /// The interface attached to a host device.
+    pub fn af_packet(&self, host_if_name: &str) -> Option<u32> {
+        self.interfaces
+            .iter()
+            .find(|(_, i)| matches!(&i.kind, Kind::AfPacket { host_if_name: n } if n == host_if_name))
+            .map(|(index, _)| index)
+    }
+
+    /// All interfaces in order of their index.
+    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
+        self.interfaces.iter().map(|(_, i)| i)
+    }
+
+    pub fn interface(&self, sw_if_index: u32) -> Option<&Interface> {
+        self.interfaces.get(sw_if_index)
+    }
+
+    /// The interface of that name.
+    pub fn interface_by_name(&self, name: &str) -> Option<&Interface> {
+        self.interfaces().find(|i| i.name == name)
+    }
+
+    pub(crate) fn interface_mut(&mut self, sw_if_index: u32) -> OpResult<&mut Interface> {
+        self.interfaces
+            .get_mut(sw_if_index)
+            .ok_or(OpError::Retval(retval::INVALID_SW_IF_INDEX))
+    }
+
+    /// Interface events since the last call.
+    pub fn drain_events(&mut self) -> Vec<InterfaceEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// # Errors
+    /// −2 for an unknown interface.
+    pub fn set_admin(&mut self, sw_if_index: u32, up: bool) -> OpResult {
+        let interface = self.interface_mut(sw_if_index)?;
+        let before = interface.flags();
+        interface.admin_up = up;
+        let after = interface.flags();
+        if before != after {
+            self.interface_event(sw_if_index, after, false);
+        }
+        if !up {
+            self.neighbors.flush_dynamic(sw_if_index);
+        }
+        Ok(())
+    }
+
+    /// Carrier of the device below (af_packet's netdev, memif's peer).
+    ///
+    /// # Errors
+    /// −2 for an unknown interface.
+    pub fn set_carrier(&mut self, sw_if_index: u32, carrier: bool) -> OpResult {
+        let interface = self.interface_mut(sw_if_index)?;
+        let before = interface.flags();
+        interface.carrier = carrier;
+        let after = interface.flags();
+        if before != after {
+            self.interface_event(sw_if_index, after, false);
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// −2 for an unknown interface.
+    pub fn set_mac(&mut self, sw_if_index: u32, mac: Mac) -> OpResult {
+        self.interface_mut(sw_if_index)?.mac = mac;
+        Ok(())
+    }
+
+    /// Software MTUs: L3, IPv4, IPv6, MPLS; 0 = inherit.
+    ///
+    /// # Errors
+    /// −2 for an unknown interface.
+    pub fn set_mtu(&mut self, sw_if_index: u32, mtu: [u32; 4]) -> OpResult {
+        self.interface_mut(sw_if_index)?.mtu = mtu;
+        Ok(())
+    }
+
+    /// Hardware MTU; sets the L3 MTU too, as VPP does when it follows the hardware.
+    ///
+    /// # Errors
+    /// −2 for an unknown interface.
+    pub fn set_link_mtu(&mut self, sw_if_index: u32, mtu: u16) -> OpResult {
+        let interface = self.interface_mut(sw_if_index)?;
+        interface.link_mtu = mtu;
+        interface.mtu[0] = u32::from(mtu);
+        Ok(())
+    }
+
+    /// MTU of the real device below the interface; `None` = no limit.
+    ///
+    /// # Errors
+    /// −2 for an unknown interface.
+    pub fn set_device_mtu(&mut self, sw_if_index: u32, mtu: Option<u32>) -> OpResult {
+        self.interface_mut(sw_if_index)?.device_mtu = mtu;
+        Ok(())
+    }
+
+    /// `sw_interface_tag_add_del`.
+    ///
+    /// # Errors
+    /// −2 for an unknown interface, −7 for an empty tag on add.
+    pub fn set_tag(&mut self, sw_if_index: u32, tag: Option<&str>) -> OpResult {
+        let interface = self.interface_mut(sw_if_index)?;
+        match tag {
+            Some("") => return Err(retval::INVALID_VALUE.into()),
+            Some(tag) => interface.tag = tag.to_owned(),
+            None => interface.tag.clear(),
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// −2 for an unknown interface, −1 when the name is taken.
+    pub fn set_interface_name(&mut self, sw_if_index: u32, name: &str) -> OpResult {
+        if self
+            .interface_by_name(name)
+            .is_some_and(|i| i.sw_if_index != sw_if_index)
+        {
+            return Err(retval::UNSPECIFIED.into());
+        }
+        self.interface_mut(sw_if_index)?.name = name.to_owned();
+        Ok(())
+    }
+
+    /// # Errors
+    /// −2 for an unknown interface.
+    pub fn clear_counters(&mut self, sw_if_index: Option<u32>) -> OpResult {
+        match sw_if_index {
+            Some(index) => self.interface_mut(index)?.counters = Counters::default(),
+            None => self
+                .interfaces
+                .iter_mut()
+                .for_each(|(_, i)| i.counters = Counters::default()),
+        }
+        Ok(())
+    }
+
+    /// `sw_interface_ip4/ip6_enable_disable`.
+    ///
+    /// # Errors
+    /// −2 for an unknown interface.
+    pub fn set_ip_enabled(&mut self, sw_if_index: u32, family: Family, enable: bool) -> OpResult {
+        self.interface_mut(sw_if_index)?.ip_enabled[family.index()] = enable;
+        Ok(())
+    }
+
+    /// `delete_loopback`. # Errors −2 when it is no loopback.
+    pub fn delete_loopback(&mut self, sw_if_index: u32) -> OpResult {
+        self.delete_kind(sw_if_index, |k| matches!(k, Kind::Loopback { .. }))
+    }
+
+    /// `tap_delete_v2`. # Errors −2 when it is no tap.
+    pub fn delete_tap(&mut self, sw_if_index: u32) -> OpResult {
+        self.delete_kind(sw_if_index, |k| matches!(k, Kind::Tap(_)))
+    }
+
+    /// `memif_delete`. # Errors −2 when it is no memif.
+    pub fn delete_memif(&mut self, sw_if_index: u32) -> OpResult {
+        self.delete_kind(sw_if_index, |k| matches!(k, Kind::Memif(_)))
+    }
+
+    /// `af_packet_delete`, by the host device's name.
+    ///
+    /// # Errors
+    /// −71 when no interface is attached to the device.
+    pub fn delete_af_packet(&mut self, host_if_name: &str) -> OpResult<u32> {
+        let index = self
+            .af_packet(host_if_name)
+            .ok_or(OpError::Retval(retval::INVALID_INTERFACE))?;
+        self.delete_interface(index);
+        Ok(index)
+    }
+
+    fn delete_kind(&mut self, sw_if_index: u32, is: impl Fn(&Kind) -> bool) -> OpResult {
+        match self.interfaces.get(sw_if_index) {
+            Some(interface) if is(&interface.kind) => {
+                self.delete_interface(sw_if_index);
+                Ok(())
+            }
+            _ => Err(retval::INVALID_SW_IF_INDEX.into()),
+        }
+    }
+
+    /// Takes an interface away with all that VPP cleans, and leaves behind what VPP leaves behind:
+    /// routes (unresolved for ever) and the records of ABF, l3xc and ip6-enable.
+    pub(crate) fn delete_interface(&mut self, sw_if_index: u32) {
+        let Some(interface) = self.interfaces.get(sw_if_index) else {
+            return;
+        };
+        let addresses = interface.addresses.clone();
+        for prefix in addresses {
+            // The address is in the list, so this cannot fail.
+            let _ = self.del_address(sw_if_index, prefix);
+        }
+        self.neighbors_of_interface_gone(sw_if_index);
+        self.acl.interface_gone(sw_if_index);
+        self.cnat.interface_gone(sw_if_index);
+        self.abf.interface_gone(sw_if_index);
+        self.l2.interface_gone(sw_if_index);
+        self.fibs.path_lists.interface_gone(sw_if_index);
+        for (_, other) in self.interfaces.iter_mut() {
+            if other.unnumbered_to == Some(sw_if_index) {
+                other.unnumbered_to = None;
+            }
+        }
+        self.interfaces.remove(sw_if_index);
+        self.interface_event(sw_if_index, 0, true);
+    }
+
+    pub(crate) fn interface_is_up(&self, sw_if_index: u32) -> bool {
+        self.interfaces.get(sw_if_index).is_some_and(Interface::link_up)
+    }
+
+    /// Whether IP of a family is processed on the interface: it has or borrows an address, or it was enabled.
+    pub(crate) fn ip_active(&self, interface: &Interface, family: Family) -> bool {
+        interface.ip_enabled[family.index()]
+            || interface.unnumbered_to.is_some()
+            || interface.addresses.iter().any(|p| p.family() == family)
+    }
+
+    /// The table id in which packets received on the interface are looked up.
+    pub(crate) fn table_of(&self, sw_if_index: u32, family: Family) -> u32 {
+        self.interfaces
+            .get(sw_if_index)
+            .map_or(fib::DEFAULT_TABLE, |i| i.table[family.index()])
+    }
+}
+
+pub(crate) type Interfaces = Pool<Interface>;

@@ -1,0 +1,100 @@
+//! memif's control plane: sockets and interfaces. Packets go to an in-process peer, not to shared memory.
+use std::collections::BTreeMap;
+
+use super::Vpp;
+use super::interface::{Kind, MemifConfig};
+use super::types::{Mac, NONE, OpError, OpResult, retval};
+
+/// Built-in socket 0.
+const DEFAULT_SOCKET: &str = "/run/vpp/memif.sock";
+
+/// Ids which VPP hands out are random-looking; this is the first one that was seen.
+const FIRST_ALLOCATED: u32 = 1_013_904_223;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Memif {
+    sockets: BTreeMap<u32, String>,
+}
+
+impl Default for Memif {
+    fn default() -> Self {
+        Self {
+            sockets: BTreeMap::from([(0, DEFAULT_SOCKET.to_owned())]),
+        }
+    }
+}
+
+impl Vpp {
+    /// `memif_socket_filename_add_del_v2` with `is_add`; id [`NONE`] = allocate.
+    ///
+    /// # Errors
+    /// −73 for id 0 or a name of more than 107 bytes, −116 when the id has another name.
+    pub fn memif_socket_add(&mut self, id: u32, filename: &str) -> OpResult<u32> {
+        if id == 0 || filename.len() > 107 {
+            return Err(retval::INVALID_ARGUMENT.into());
+        }
+        let id = if id == NONE {
+            (FIRST_ALLOCATED..NONE)
+                .find(|id| !self.memif.sockets.contains_key(id))
+                .ok_or(OpError::Retval(retval::INVALID_ARGUMENT))?
+        } else {
+            id
+        };
+        match self.memif.sockets.get(&id) {
+            Some(name) if name == filename => Ok(id),
+            Some(_) => Err(retval::ENTRY_ALREADY_EXISTS.into()),
+            None => {
+                self.memif.sockets.insert(id, filename.to_owned());
+                Ok(id)
+            }
+        }
+    }
+
+    /// `memif_socket_filename_add_del_v2` without `is_add`.
+    ///
+    /// # Errors
+    /// −73 unknown or 0, −74 in use.
+    pub fn memif_socket_del(&mut self, id: u32) -> OpResult {
+        if id == 0 || !self.memif.sockets.contains_key(&id) {
+            return Err(retval::INVALID_ARGUMENT.into());
+        }
+        if self.memifs_on(id).next().is_some() {
+            return Err(retval::UNEXPECTED_INTF_STATE.into());
+        }
+        self.memif.sockets.remove(&id);
+        Ok(())
+    }
+
+    /// `memif_socket_filename_dump`.
+    pub fn memif_sockets(&self) -> Vec<(u32, String)> {
+        let all = self.memif.sockets.iter();
+        all.map(|(id, name)| (*id, name.clone())).collect()
+    }
+
+    fn memifs_on(&self, socket_id: u32) -> impl Iterator<Item = &MemifConfig> {
+        self.interfaces.iter().filter_map(move |(_, i)| match &i.kind {
+            Kind::Memif(config) if config.socket_id == socket_id => Some(config),
+            _ => None,
+        })
+    }
+
+    /// `memif_create_v2`; a zero MAC = random. The link is down until [`Vpp::set_carrier`].
+    ///
+    /// # Errors
+    /// −73 unknown socket or ring size that is no power of two, −68 id taken or roles mixed on the socket.
+    pub fn create_memif(&mut self, config: MemifConfig, mac: Mac) -> OpResult<u32> {
+        let ring_is_bad = config.ring_size != 0 && !config.ring_size.is_power_of_two();
+        if ring_is_bad || !self.memif.sockets.contains_key(&config.socket_id) {
+            return Err(retval::INVALID_ARGUMENT.into());
+        }
+        if self
+            .memifs_on(config.socket_id)
+            .any(|other| other.id == config.id || other.role != config.role)
+        {
+            return Err(retval::SUBIF_ALREADY_EXISTS.into());
+        }
+        let mac = if mac.is_zero() { self.random_mac() } else { mac };
+        let name = format!("memif{}/{}", config.socket_id, config.id);
+        Ok(self.new_interface(name, "memif", Kind::Memif(config), mac))
+    }
+}

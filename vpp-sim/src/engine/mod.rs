@@ -1,0 +1,115 @@
+//! The pure engine of the embedded dataplane: VPP's tables, its API-like operations and the walk of a
+//! packet through its graph. No I/O, no clock (`now` is an argument, in nanoseconds), no async.
+//!
+//! Behaviour follows VPP 26.06: its source (named where a rule is not obvious) and recordings of it.
+//! Operations return VPP's retval as [`OpError::Retval`]; input that kills real VPP is [`OpError::Fatal`].
+mod abf;
+mod acl;
+mod address;
+mod cnat;
+mod fib;
+mod interface;
+mod l2;
+mod memif;
+mod neighbor;
+mod packet;
+mod pool;
+mod trace;
+mod types;
+mod vxlan;
+mod walk;
+
+pub use abf::{AbfAttachment, AbfPolicyDetails};
+pub use acl::{Acl, AclAction, AclBinding, AclRule, SessionDetails};
+pub use cnat::{
+    CnatEndpoint, CnatPath, CnatSessionDetails, LoadBalance, SessionKeyDetails, SnatAddresses, SnatPolicy,
+    SnatTable, TranslationDetails, TranslationUpdate, path_flag, snat_flag, translation_flag,
+};
+pub use fib::source as fib_source;
+pub use fib::{DEFAULT_TABLE, FLOW_HASH_DEFAULT, RouteDetails, RouteUpdate, TableDetails};
+pub use interface::{Counters, Interface, InterfaceEvent, Kind, MemifConfig, TapConfig};
+pub use l2::L3xcDetails;
+pub use neighbor::Neighbor;
+pub use packet::checksum::verify as verify_checksums;
+pub use trace::{Fate, Trace, TraceNode};
+pub use types::{Family, Mac, NONE, OpError, OpResult, PathKind, Prefix, RoutePath, retval};
+pub use vxlan::{VXLAN_PORT, VxlanDetails, VxlanTunnel};
+
+/// Start-up options.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `acl-plugin { reclassify sessions 1 }`: changed lists end the sessions they no longer permit.
+    pub reclassify_sessions: bool,
+    /// Seed of the MACs which VPP would draw at random.
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            reclassify_sessions: true,
+            seed: 0,
+        }
+    }
+}
+
+/// A frame to be sent on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    pub sw_if_index: u32,
+    pub frame: Vec<u8>,
+}
+
+/// One VPP: all its tables. Cloning it makes an independent copy, for what-if questions.
+#[derive(Clone, Debug)]
+pub struct Vpp {
+    config: Config,
+    interfaces: interface::Interfaces,
+    events: Vec<InterfaceEvent>,
+    mac_counter: u64,
+    fibs: fib::Fibs,
+    neighbors: neighbor::Neighbors,
+    acl: acl::AclPlugin,
+    cnat: cnat::Cnat,
+    abf: abf::Abf,
+    l2: l2::L2,
+    memif: memif::Memif,
+    vxlan: vxlan::Vxlan,
+}
+
+impl Default for Vpp {
+    fn default() -> Self {
+        Self::new(Config::default())
+    }
+}
+
+impl Vpp {
+    /// A VPP as it is after start: `local0`, tables 0, memif socket 0.
+    pub fn new(config: Config) -> Self {
+        let mut acl = acl::AclPlugin::default();
+        acl.reclassify = config.reclassify_sessions;
+        let mut vpp = Self {
+            config,
+            interfaces: interface::Interfaces::default(),
+            events: Vec::new(),
+            mac_counter: 0,
+            fibs: fib::Fibs::new(),
+            neighbors: neighbor::Neighbors::default(),
+            acl,
+            cnat: cnat::Cnat::default(),
+            abf: abf::Abf::default(),
+            l2: l2::L2::default(),
+            memif: memif::Memif::default(),
+            vxlan: vxlan::Vxlan::default(),
+        };
+        vpp.new_interface("local0".to_owned(), "local", Kind::Local, Mac::default());
+        vpp
+    }
+
+    /// Ages sessions; to be called about once a second.
+    pub fn tick(&mut self, now: u64) {
+        self.acl.sessions.tick(now);
+        self.cnat.tick(now);
+        self.neighbors.tick(now);
+    }
+}

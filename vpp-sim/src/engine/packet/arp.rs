@@ -1,0 +1,54 @@
+//! ARP for IPv4 over Ethernet (RFC 826).
+use std::net::Ipv4Addr;
+
+use super::{ETHERTYPE_ARP, Ethernet, be16};
+use crate::engine::types::Mac;
+
+pub(crate) const REQUEST: u16 = 1;
+pub(crate) const REPLY: u16 = 2;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arp {
+    pub operation: u16,
+    pub sender: (Mac, Ipv4Addr),
+    pub target: (Mac, Ipv4Addr),
+}
+
+impl Arp {
+    pub fn parse(data: &[u8]) -> Option<Self> {
+        let header: &[u8; 28] = data.first_chunk()?;
+        if header[..6] != [0, 1, 8, 0, 6, 4] {
+            return None;
+        }
+        let side = |at: usize| {
+            let h = &header[at..at + 10];
+            (
+                Mac([h[0], h[1], h[2], h[3], h[4], h[5]]),
+                Ipv4Addr::new(h[6], h[7], h[8], h[9]),
+            )
+        };
+        Some(Self {
+            operation: be16(header, 6),
+            sender: side(8),
+            target: side(18),
+        })
+    }
+
+    /// The frame to `dst`.
+    pub fn frame(&self, dst: Mac) -> Vec<u8> {
+        let mut body = vec![0, 1, 8, 0, 6, 4];
+        body.extend(self.operation.to_be_bytes());
+        for (mac, address) in [self.sender, self.target] {
+            body.extend(mac.0);
+            body.extend(address.octets());
+        }
+        // Ethernet's minimum without FCS.
+        body.resize(46, 0);
+        Ethernet {
+            dst,
+            src: self.sender.0,
+            ethertype: ETHERTYPE_ARP,
+        }
+        .frame(&body)
+    }
+}
