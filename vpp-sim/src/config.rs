@@ -1,0 +1,63 @@
+//! Command line of the binary.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use vpp_sim::engine::Config;
+use vpp_sim::server::{DEFAULT_VERSION, Identity};
+
+/// The embedded dataplane: speaks VPP's binary API on a socket and forwards real packets.
+///
+/// Taps and AF_PACKET devices are made in the network namespace it is started in. RUST_LOG sets the log level.
+#[derive(Debug, Parser)]
+#[command(name = "vpp-sim", version)]
+pub struct Options {
+    /// The API socket.
+    #[arg(long, value_name = "PATH", default_value = "/run/vpp/api.sock")]
+    pub api_socket: PathBuf,
+
+    /// As VPP's `acl-plugin { reclassify sessions 1 }`: a replaced ACL ends the sessions it no longer permits.
+    #[arg(long)]
+    pub acl_reclassify_sessions: bool,
+
+    /// Version to tell in `show_version`.
+    #[arg(long, value_name = "TEXT", default_value = DEFAULT_VERSION, value_parser = short)]
+    pub version_string: String,
+
+    /// Seed of the MAC addresses VPP draws at random; another one at each start if absent.
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+}
+
+/// What fits into `show_version`'s field.
+fn short(text: &str) -> Result<String, String> {
+    if text.len() < 32 {
+        Ok(text.to_owned())
+    } else {
+        Err("at most 31 bytes".to_owned())
+    }
+}
+
+impl Options {
+    /// What the engine is started with.
+    pub fn engine(&self) -> Config {
+        // Two dataplanes on one network must not draw the same addresses.
+        let seed = self
+            .seed
+            .unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
+        Config {
+            reclassify_sessions: self.acl_reclassify_sessions,
+            seed,
+        }
+    }
+
+    /// What the program tells of itself.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            version: self.version_string.clone(),
+            ..Identity::default()
+        }
+    }
+}

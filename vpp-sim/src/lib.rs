@@ -1,0 +1,11 @@
+//! The embedded dataplane: a stand-in for VPP that speaks its binary API and forwards real packets.
+//!
+//! * [`engine`]: VPP's tables and the walk of a packet through its graph; pure.
+//! * [`device`]: taps and AF_PACKET sockets, or their like in process.
+//! * [`server`]: the API socket and the packet thread that put both together.
+//!
+//! It is never the product: the product is VPP. Whatever it does, real VPP does first.
+
+pub mod device;
+pub mod engine;
+pub mod server;

@@ -1,0 +1,36 @@
+mod config;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+use vpp_sim::server::{self, State};
+
+/// Exit code of a process that aborted, which is how VPP ends.
+const ABORTED: u8 = 134;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<ExitCode> {
+    let options = config::Options::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let server = server::spawn_on_host(options.engine(), options.identity(), &options.api_socket)
+        .context("cannot start the dataplane")?;
+    tracing::info!(socket = %options.api_socket.display(), version = options.version_string, "serving");
+    let ended = tokio::select! {
+        _ = terminate.recv() => State::Stopped,
+        _ = interrupt.recv() => State::Stopped,
+        ended = server.ended() => ended,
+    };
+    drop(server);
+    Ok(match ended {
+        State::Died(_) => ExitCode::from(ABORTED),
+        State::Running | State::Stopped => ExitCode::SUCCESS,
+    })
+}

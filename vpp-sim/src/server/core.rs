@@ -1,0 +1,143 @@
+//! The one state of a running dataplane: the engine, its devices, its clients. Everything that happens, an API
+//! message or a packet, happens under one lock, as everything in VPP happens in one main loop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use tokio::sync::watch;
+use vpp_api::messages::interface::SwInterfaceEvent;
+use vpp_api::types::IfStatusFlags;
+
+use super::clients::Clients;
+use super::devices::Devices;
+use super::dispatch::Dispatcher;
+use super::tracer::Tracer;
+use super::{Identity, State};
+use crate::device::Fault;
+use crate::engine::{Family, Output, Prefix, Vpp};
+
+/// Everything behind the lock.
+pub struct Core {
+    /// Tables and forwarding.
+    pub vpp: Vpp,
+    pub clients: Clients,
+    pub devices: Devices,
+    pub tracer: Tracer,
+    pub identity: Identity,
+    /// Routes marked by `ip_table_replace_begin` and not added again since, by table.
+    pub replacing: BTreeMap<(Family, u32), BTreeSet<Prefix>>,
+    started: Instant,
+    state: watch::Sender<State>,
+}
+
+impl Core {
+    pub fn new(vpp: Vpp, devices: Devices, identity: Identity, state: watch::Sender<State>) -> Self {
+        Self {
+            vpp,
+            clients: Clients::default(),
+            devices,
+            tracer: Tracer::default(),
+            identity,
+            replacing: BTreeMap::new(),
+            started: Instant::now(),
+            state,
+        }
+    }
+
+    /// Nanoseconds since the start, on a clock that only goes forward.
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Input was met that kills real VPP: ends loudly, so that no test passes that sends it.
+    pub fn die(&mut self, reason: String) {
+        tracing::error!(reason, "VPP would have crashed");
+        self.state.send_replace(State::Died(reason));
+        self.clients.close_all();
+    }
+
+    pub fn is_running(&self) -> bool {
+        *self.state.borrow() == State::Running
+    }
+
+    /// Takes what a device has to say.
+    pub fn poll(&mut self, sw_if_index: u32, scratch: &mut [u8]) {
+        let Some(device) = self.devices.get(sw_if_index).cloned() else {
+            return;
+        };
+        match device.receive(scratch, &mut |frame| self.input(sw_if_index, frame)) {
+            Ok(_) => {}
+            Err(fault) => {
+                tracing::info!(%fault, sw_if_index, "link down");
+                match fault {
+                    Fault::Down => self.devices.note_down(sw_if_index),
+                    Fault::Gone(_) => self.devices.silence(sw_if_index),
+                }
+                self.carrier(sw_if_index, false);
+            }
+        }
+    }
+
+    /// One received frame and everything it leads to.
+    pub fn input(&mut self, sw_if_index: u32, frame: &[u8]) {
+        let now = self.now();
+        let outputs = if self.tracer.wants() {
+            let trace = self.vpp.walk(sw_if_index, frame, now);
+            let name = self
+                .vpp
+                .interface(sw_if_index)
+                .map_or("", |interface| interface.name.as_str());
+            self.tracer.record(now, name, &trace);
+            trace.outputs
+        } else {
+            self.vpp.rx(sw_if_index, frame, now)
+        };
+        self.transmit(&outputs);
+    }
+
+    fn transmit(&self, outputs: &[Output]) {
+        for output in outputs {
+            if let Some(device) = self.devices.get(output.sw_if_index)
+                && let Err(error) = device.transmit(&output.frame)
+            {
+                tracing::trace!(%error, sw_if_index = output.sw_if_index, "frame not sent");
+            }
+        }
+    }
+
+    /// About once a second: ages sessions, looks at links that were down.
+    pub fn tick(&mut self) {
+        let now = self.now();
+        self.vpp.tick(now);
+        for sw_if_index in self.devices.recovered() {
+            tracing::info!(sw_if_index, "link up");
+            self.carrier(sw_if_index, true);
+        }
+    }
+
+    fn carrier(&mut self, sw_if_index: u32, up: bool) {
+        if let Err(error) = self.vpp.set_carrier(sw_if_index, up) {
+            tracing::debug!(%error, sw_if_index, "device without interface");
+        }
+    }
+
+    /// Sends what has happened to those who want to know.
+    pub fn deliver_events(&mut self, dispatcher: &Dispatcher) {
+        let events = self.vpp.drain_events();
+        if events.is_empty() {
+            return;
+        }
+        for (client, pid, outgoing) in self.clients.interface_subscribers() {
+            let mut frames = Vec::new();
+            for event in &events {
+                let event = SwInterfaceEvent {
+                    sw_if_index: event.sw_if_index,
+                    flags: IfStatusFlags(event.flags),
+                    deleted: event.deleted,
+                };
+                dispatcher.event(&mut frames, client, pid, &event);
+            }
+            outgoing.push(&frames);
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! From a message's bytes to the handler that answers it, and back.
+
+use std::collections::BTreeMap;
+
+use vpp_api::codec::{DecodeError, Wire, Zero as _};
+use vpp_api::message::{
+    Dump, FRAME_HEADER_LEN, Head, Header, Message, MessageInfo, Reply, Request, decode_message, encode_frame,
+    message_id,
+};
+use vpp_api::messages::feature::FeatureEnableDisable;
+use vpp_api::messages::ip::{
+    IpPathMtuDetails, IpPathMtuGet, IpPathMtuUpdate, SwInterfaceIp6SetLinkLocalAddress,
+};
+use vpp_api::messages::memclnt;
+use vpp_api::messages::vlib::{GetNextIndex, GetNodeIndex};
+use vpp_api::shape::Shape;
+
+use super::core::Core;
+use super::table::Ids;
+use crate::engine::{OpError, OpResult};
+
+/// Answers one message into the buffer.
+type Handler = Box<dyn Fn(&mut Core, &mut Call<'_>) -> Result<(), DecodeError> + Send + Sync>;
+
+/// One message on its way through a handler.
+pub struct Call<'a> {
+    ids: &'a Ids,
+    message: &'a [u8],
+    /// The handle of the connection it came in on.
+    pub client: u32,
+    answers: &'a mut Vec<u8>,
+}
+
+impl Call<'_> {
+    fn send<M: Message>(&mut self, context: u32, body: &M) {
+        send(
+            self.answers,
+            self.ids.id(M::NAME_CRC),
+            Header {
+                client_index: 0,
+                context,
+            },
+            body,
+        );
+    }
+}
+
+/// Appends a frame. The bytes VPP does not define are junk, as they are in VPP: a client that looks at them is wrong.
+fn send<M: Message>(out: &mut Vec<u8>, id: u16, header: Header, body: &M) {
+    let start = out.len();
+    if let Err(error) = encode_frame(out, id, header, body) {
+        tracing::error!(%error, message = M::NAME, "answer cannot be encoded");
+        return;
+    }
+    out[start..start + 8].copy_from_slice(&[0xc0, 0xf4, 0x04, 0x30, 0x01, 0, 0, 0]);
+    out[start + 12..start + 16].copy_from_slice(&[0xde, 0xad, 0xbe, 0xef]);
+}
+
+/// What this server offers and how it answers.
+pub struct Dispatcher {
+    ids: Ids,
+    handlers: Vec<Option<Handler>>,
+}
+
+/// Collects handlers while the server is built.
+#[derive(Default)]
+pub struct Registry {
+    handlers: BTreeMap<&'static str, Handler>,
+}
+
+impl Registry {
+    /// A request whose handler makes the reply. A plain failure becomes a zeroed reply with the return code.
+    pub fn request<M: Request>(
+        &mut self,
+        handler: impl Fn(&mut Core, M) -> OpResult<M::Reply> + Send + Sync + 'static,
+    ) {
+        self.answer::<M, M::Reply>(move |core, _, message| handler(core, message));
+    }
+
+    /// A request answered by a return code alone.
+    pub fn ack<M: Request>(&mut self, handler: impl Fn(&mut Core, M) -> OpResult + Send + Sync + 'static) {
+        self.answer::<M, M::Reply>(move |core, _, message| handler(core, message).map(|()| M::Reply::zero()));
+    }
+
+    /// A request from a known client, answered by any reply: some of VPP's handlers send another one's.
+    pub fn answer<M: Message, R: Reply>(
+        &mut self,
+        handler: impl Fn(&mut Core, u32, M) -> OpResult<R> + Send + Sync + 'static,
+    ) {
+        self.insert::<M>(Box::new(move |core, call| {
+            let (_, header, message) = decode_message::<M>(call.message)?;
+            match handler(core, call.client, message) {
+                Ok(reply) => call.send(header.context, &reply),
+                Err(OpError::Retval(retval)) => {
+                    let start = call.answers.len();
+                    call.send(header.context, &R::zero());
+                    write_retval::<R>(&mut call.answers[start..], retval);
+                }
+                Err(OpError::Fatal(reason)) => core.die(reason),
+            }
+            Ok(())
+        }));
+    }
+
+    /// A dump: the details alone, no end.
+    pub fn dump<M: Dump>(
+        &mut self,
+        handler: impl Fn(&mut Core, M) -> Vec<M::Details> + Send + Sync + 'static,
+    ) {
+        self.insert::<M>(Box::new(move |core, call| {
+            let (_, header, message) = decode_message::<M>(call.message)?;
+            for details in handler(core, message) {
+                call.send(header.context, &details);
+            }
+            Ok(())
+        }));
+    }
+
+    /// A message that is taken and never answered.
+    pub fn silent(&mut self, name_crc: &'static str) {
+        self.handlers.insert(name_crc, Box::new(|_, _| Ok(())));
+    }
+
+    fn insert<M: Message>(&mut self, handler: Handler) {
+        self.handlers.insert(M::NAME_CRC, handler);
+    }
+}
+
+/// Writes a return code into an encoded reply: first of the fields but for `acl_add_replace_reply`, where it is second.
+fn write_retval<R: Wire>(frame: &mut [u8], retval: i32) {
+    let Shape::Struct { fields, .. } = R::SHAPE else {
+        return;
+    };
+    let head = FRAME_HEADER_LEN + 6;
+    let at = match fields.iter().position(|field| field.ident == "retval") {
+        Some(0) => head,
+        Some(1) => head + 4,
+        _ => return,
+    };
+    if let Some(field) = frame.get_mut(at..at + 4) {
+        field.copy_from_slice(&retval.to_be_bytes());
+    }
+}
+
+/// Messages defined by the client library for which there is nothing behind them here. They are not offered, so a
+/// client learns at connect that they are missing, as with a VPP without the plugin.
+const ABSENT: [&str; 7] = [
+    FeatureEnableDisable::NAME,
+    SwInterfaceIp6SetLinkLocalAddress::NAME,
+    IpPathMtuUpdate::NAME,
+    IpPathMtuGet::NAME,
+    IpPathMtuDetails::NAME,
+    GetNodeIndex::NAME,
+    GetNextIndex::NAME,
+];
+
+/// The messages of each API file on offer, requests with their answers.
+pub fn offered() -> Vec<(&'static str, Vec<&'static str>)> {
+    let absent = |info: &MessageInfo| {
+        ABSENT.contains(&info.name)
+            || info
+                .name
+                .strip_suffix("_reply")
+                .is_some_and(|name| ABSENT.contains(&name))
+    };
+    let names = |messages: &[MessageInfo]| {
+        messages
+            .iter()
+            .filter(|info| !absent(info))
+            .map(|info| info.name_crc)
+            .collect::<Vec<_>>()
+    };
+    vpp_api::messages::ALL
+        .iter()
+        .map(|(module, messages)| (*module, names(messages)))
+        .collect()
+}
+
+impl Dispatcher {
+    /// Ids depend on the seed.
+    pub fn new(registry: Registry, seed: u64) -> Self {
+        let ids = Ids::new(&offered(), seed);
+        let mut handlers: Vec<Option<Handler>> = Vec::new();
+        for (name_crc, handler) in registry.handlers {
+            let id = usize::from(ids.id(name_crc));
+            if id != 0 {
+                if handlers.len() <= id {
+                    handlers.resize_with(id + 1, || None);
+                }
+                handlers[id] = Some(handler);
+            }
+        }
+        Self { ids, handlers }
+    }
+
+    /// Answers one message; false when the connection is to be closed afterwards. What VPP drops is dropped: unknown
+    /// ids, messages that are too short, and a `client_index` that is not the connection's.
+    pub fn handle(&self, core: &mut Core, client: u32, message: &[u8], answers: &mut Vec<u8>) -> bool {
+        if !core.is_running() {
+            return false;
+        }
+        let Some(id) = message_id(message) else {
+            return true;
+        };
+        match id {
+            memclnt::SOCKCLNT_CREATE_ID => self.create(core, client, message, answers),
+            memclnt::SOCKCLNT_DELETE_ID => return self.delete(client, message, answers),
+            _ => match self.handlers.get(usize::from(id)).and_then(Option::as_ref) {
+                Some(handler)
+                    if client_index(message) == Some(client) && core.clients.is_registered(client) =>
+                {
+                    let mut call = Call {
+                        ids: &self.ids,
+                        message,
+                        client,
+                        answers,
+                    };
+                    if let Err(error) = handler(core, &mut call) {
+                        tracing::warn!(%error, id, "truncated message dropped");
+                    }
+                }
+                Some(_) => tracing::warn!(id, "message with a foreign client_index dropped"),
+                None => tracing::warn!(id, "no handler for message id"),
+            },
+        }
+        true
+    }
+
+    fn create(&self, core: &mut Core, client: u32, message: &[u8], answers: &mut Vec<u8>) {
+        let (header, request) = match decode_message::<memclnt::SockclntCreate>(message) {
+            Ok((_, header, request)) => (header, request),
+            Err(error) => {
+                tracing::warn!(%error, "truncated handshake dropped");
+                return;
+            }
+        };
+        core.clients.register(client, request.name);
+        let reply = memclnt::SockclntCreateReply {
+            response: 0,
+            index: client,
+            message_table: self.ids.entries(),
+        };
+        let id = memclnt::SOCKCLNT_CREATE_REPLY_ID;
+        send(
+            answers,
+            id,
+            Header {
+                client_index: 0,
+                context: header.context,
+            },
+            &reply,
+        );
+    }
+
+    fn delete(&self, client: u32, message: &[u8], answers: &mut Vec<u8>) -> bool {
+        let Ok((_, header, request)) = decode_message::<memclnt::SockclntDelete>(message) else {
+            return true;
+        };
+        if header.client_index != client {
+            return true;
+        }
+        let known = request.index == client;
+        let reply = memclnt::SockclntDeleteReply {
+            response: if known { 1 } else { -1 },
+        };
+        let id = memclnt::SOCKCLNT_DELETE_REPLY_ID;
+        send(
+            answers,
+            id,
+            Header {
+                client_index: 0,
+                context: header.context,
+            },
+            &reply,
+        );
+        !known
+    }
+
+    /// Encodes an event for one subscriber.
+    pub fn event<M: Message>(&self, out: &mut Vec<u8>, client: u32, pid: u32, event: &M) {
+        debug_assert_eq!(M::HEAD, Head::ClientAndPid);
+        send(
+            out,
+            self.ids.id(M::NAME_CRC),
+            Header {
+                client_index: client,
+                context: pid,
+            },
+            event,
+        );
+    }
+}
+
+/// The client index of a request: behind the id.
+fn client_index(message: &[u8]) -> Option<u32> {
+    message
+        .get(2..)?
+        .first_chunk::<4>()
+        .map(|index| u32::from_be_bytes(*index))
+}

@@ -1,0 +1,51 @@
+//! What each message does: from the wire's fields to the engine's operations and back. One module per API file.
+
+mod abf;
+mod acl;
+mod af_packet;
+mod cnat;
+mod feature;
+mod interface;
+mod ip;
+mod ip_neighbor;
+mod l2;
+mod memclnt;
+mod memif;
+mod tap;
+mod vlib;
+mod vxlan;
+
+use super::dispatch::Registry;
+use crate::engine::{OpError, OpResult};
+
+/// Every handler.
+pub fn registry() -> Registry {
+    let mut registry = Registry::default();
+    memclnt::register(&mut registry);
+    vlib::register(&mut registry);
+    interface::register(&mut registry);
+    tap::register(&mut registry);
+    af_packet::register(&mut registry);
+    memif::register(&mut registry);
+    vxlan::register(&mut registry);
+    ip::register(&mut registry);
+    ip_neighbor::register(&mut registry);
+    feature::register(&mut registry);
+    acl::register(&mut registry);
+    cnat::register(&mut registry);
+    abf::register(&mut registry);
+    l2::register(&mut registry);
+    registry
+}
+
+/// Splits a result into return code and value, for replies whose other fields say something on failure too.
+///
+/// # Errors
+/// A fatal input stays an error.
+fn outcome<T>(result: OpResult<T>, failed: T) -> Result<(i32, T), OpError> {
+    match result {
+        Ok(value) => Ok((0, value)),
+        Err(OpError::Retval(retval)) => Ok((retval, failed)),
+        Err(fatal @ OpError::Fatal(_)) => Err(fatal),
+    }
+}

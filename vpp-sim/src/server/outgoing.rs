@@ -1,0 +1,74 @@
+//! What waits to be written to one client.
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// Bytes a client may leave unread before it is cut off. VPP buffers without limit until its heap is full and it dies;
+/// the largest dump a client may reasonably leave lying (a million routes) fits.
+pub const LIMIT: usize = 256 << 20;
+
+/// A queue of encoded frames: filled by whoever answers, drained by the client's writer.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    bytes: Vec<u8>,
+    closing: bool,
+    overrun: bool,
+}
+
+/// What the writer has to do next.
+pub enum Next {
+    Write(Vec<u8>),
+    /// Everything was written and nothing will follow.
+    Close,
+    /// The client did not read: nothing more is written.
+    CutOff,
+}
+
+impl Outgoing {
+    /// Appends frames; what goes over the limit marks the client to be cut off.
+    pub fn push(&self, frames: &[u8]) {
+        if frames.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        if state.overrun || state.bytes.len() + frames.len() > LIMIT {
+            state.overrun = true;
+            state.bytes = Vec::new();
+        } else {
+            state.bytes.extend_from_slice(frames);
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Closes the connection once everything is written.
+    pub fn close(&self) {
+        self.state.lock().closing = true;
+        self.wake.notify_one();
+    }
+
+    /// Waits for something to do.
+    pub async fn next(&self) -> Next {
+        loop {
+            {
+                let mut state = self.state.lock();
+                if state.overrun {
+                    return Next::CutOff;
+                }
+                if !state.bytes.is_empty() {
+                    return Next::Write(std::mem::take(&mut state.bytes));
+                }
+                if state.closing {
+                    return Next::Close;
+                }
+            }
+            self.wake.notified().await;
+        }
+    }
+}
