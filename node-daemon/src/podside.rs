@@ -1,12 +1,11 @@
 //! The pod's side of its interfaces, made within its network namespace.
 //!
-//! [`binding`] turns a pod's binding into a [`PodSide`] and [`plan`] that into steps, both pure; the
-//! rest carries them out, or compares. What does so blocks: each call runs in a thread of its own
-//! that enters the namespace and ends with the call, so no thread of the daemon is ever left in a
-//! foreign namespace. Run it with `spawn_blocking`.
+//! [`plan`] turns a [`PodSide`] into steps, pure; the rest carries them out, or compares. What does
+//! so blocks: each call runs in a thread of its own that enters the namespace and ends with the
+//! call, so no thread of the daemon is ever left in a foreign namespace. Run it with
+//! `spawn_blocking`.
 
 mod apply;
-pub mod binding;
 mod netns;
 mod observe;
 mod offload;

@@ -193,6 +193,11 @@ fn a_veth_is_made_whole_replaced_and_removed() {
         "{outer}"
     );
     assert!(outer.contains(",UP"), "{outer}");
+    let speaks = ip(&["addr", "show", "dev", &name]);
+    assert!(
+        !speaks.contains("inet"),
+        "the node's kernel has an address there: {speaks}"
+    );
 
     // The leftover of an interrupted ADD.
     podside::create_veth(&veth(&pod, &name)).unwrap();

@@ -193,6 +193,14 @@ fn write_sysctl(key: &str, value: &str) -> Result<(), PodSideError> {
     })
 }
 
+/// Turns IPv6 off on an interface; where the kernel has none, it is off already.
+pub(super) fn silence_ipv6(ifname: &str) -> Result<(), PodSideError> {
+    if !std::path::Path::new("/proc/sys/net/ipv6").exists() {
+        return Ok(());
+    }
+    write_sysctl(&format!("net/ipv6/conf/{ifname}/disable_ipv6"), "1")
+}
+
 /// The kernel's error number, if it is the kernel that refused.
 pub(super) fn errno(error: &Error) -> Option<i32> {
     match error {

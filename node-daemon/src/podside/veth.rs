@@ -7,14 +7,15 @@ use rtnetlink::packet_route::link::{InfoData, InfoVeth};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth};
 
 use super::apply::{errno, link, refused};
-use super::{PodSideError, netns, offload};
+use super::{PodSideError, apply, netns, offload};
 
 /// A veth pair to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Veth {
     /// Name of the node's end, in the daemon's own namespace.
     pub name: String,
-    /// Hardware address of the node's end.
+    /// Hardware address of the node's end. Another one than that of VPP's interface, or the node's
+    /// kernel would take what is for VPP as its own as well.
     pub mac: [u8; 6],
     /// The pod's namespace.
     pub netns: PathBuf,
@@ -84,6 +85,8 @@ async fn make(kernel: &Handle, veth: &Veth) -> Result<(), PodSideError> {
         }
         done => done.map_err(refused(format!("making veth {}", veth.name)))?,
     }
+    // The end is VPP's: the node's kernel must not speak there.
+    apply::silence_ipv6(&veth.name)?;
     disable_offloads(&veth.name)?;
     netns::within(Some(&veth.netns), async |_| disable_offloads(&veth.ifname))
 }
