@@ -14,7 +14,7 @@ use crate::control::ControlPlane;
 use crate::kubectl::Kubectl;
 use crate::node::{Node, node_name};
 use crate::pod::{Pod, PodSpec};
-use crate::probe::Probe;
+use crate::probe::{Answers, Probe};
 use crate::process::{Process, Program};
 use crate::run::Run;
 use crate::service;
@@ -182,7 +182,15 @@ impl Cluster {
         Ok(key)
     }
 
-    /// Makes the pod's namespace and connects it by CNI ADD. The object must exist.
+    /// Makes the pod's namespace only, before it is connected.
+    pub fn make_namespace(&mut self, key: &str) -> Result<()> {
+        self.pods
+            .get_mut(key)
+            .with_context(|| format!("no pod {key}"))?
+            .make_namespace(&self.run)
+    }
+
+    /// Makes the pod's namespace if need be and connects it by CNI ADD. The object must exist.
     pub async fn attach_pod(&mut self, key: &str) -> Result<()> {
         let pod = self.pods.get_mut(key).with_context(|| format!("no pod {key}"))?;
         let node = self
@@ -233,6 +241,18 @@ impl Cluster {
     /// A pod by its key: its name, or `namespace/name` outside `default`.
     pub fn pod(&self, key: &str) -> Result<&Pod> {
         self.pods.get(key).with_context(|| format!("no pod {key}"))
+    }
+
+    /// Pods, by key.
+    pub fn pods(&self) -> &BTreeMap<String, Pod> {
+        &self.pods
+    }
+
+    /// A node by its number, to look at.
+    pub fn node_ref(&self, number: u8) -> Result<&Node> {
+        self.nodes
+            .get(&number)
+            .with_context(|| format!("no node {number}"))
     }
 
     /// A node by its number.
@@ -287,6 +307,11 @@ impl Cluster {
         }
     }
 
+    /// Asks from a pod, or from a node written `node/1`.
+    pub async fn ask(&self, from: &str, probe: &Probe) -> Result<Answers> {
+        probe.from(&self.netns_of(from)?).await
+    }
+
     /// Waits until each row `(from, to, port, allowed)` holds for TCP on both families: an allowed
     /// connection is answered by the right pod, a denied one gets no answer.
     pub async fn expect_reach(&self, rows: &[(&str, &str, u16, bool)]) -> Result<()> {
@@ -319,7 +344,7 @@ impl Cluster {
         .await
     }
 
-    /// Waits until a Service's address answers as the check wants, in both families, asked from a pod or node.
+    /// Addresses of a Service of namespace `default`, IPv4 first.
     pub async fn service_addresses(&self, name: &str) -> Result<Vec<IpAddr>> {
         service::cluster_ips(&self.client, "default", name).await
     }

@@ -11,6 +11,7 @@
 //! what the tests need of them, one step at a time, so that a test can look between the steps.
 
 pub mod assets;
+pub mod audit;
 pub mod cluster;
 pub mod cni;
 pub mod control;
@@ -25,5 +26,7 @@ pub mod run;
 pub mod service;
 pub mod suite;
 pub mod tls;
+pub mod trace;
 pub mod underlay;
+pub mod vpp;
 pub mod wait;

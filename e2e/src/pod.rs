@@ -110,12 +110,19 @@ impl Pod {
         })
     }
 
-    /// Makes the pod's namespace and attaches it: the pod has a network from here on, and no program yet.
-    pub async fn attach(&mut self, run: &Run, network: &Network) -> Result<()> {
+    /// Makes the pod's namespace, with nothing but a loopback in it.
+    pub fn make_namespace(&mut self, run: &Run) -> Result<()> {
         let name = run.netns(&format!("{}-{}", self.spec.namespace, self.spec.name));
-        let netns = Namespace::create(&name)?;
-        let path = netns.path();
-        self.netns = Some(netns);
+        self.netns = Some(Namespace::create(&name)?);
+        Ok(())
+    }
+
+    /// Attaches the pod's namespace, making it first if need be: the pod has a network from here on, and no program yet.
+    pub async fn attach(&mut self, run: &Run, network: &Network) -> Result<()> {
+        if self.netns.is_none() {
+            self.make_namespace(run)?;
+        }
+        let path = self.netns()?.path();
         let attached = network
             .add(&path, &self.cni_args())
             .await

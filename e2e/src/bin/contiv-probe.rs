@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use e2e::probe::{Protocol, client, flow, icmp, server};
+use e2e::probe::{Protocol, client, flow, icmp, server, sniff};
 
 /// Sends and answers real packets; results are JSON or one line per question.
 #[derive(Debug, Parser)]
@@ -54,6 +54,8 @@ enum Command {
         #[arg(long, default_value_t = 120)]
         seconds: u64,
     },
+    /// Prints `ready`, then every TCP and UDP packet of every interface, until killed.
+    Sniff,
     /// Sends echo requests and prints how many replies came and their TTL.
     Ping {
         #[arg(long)]
@@ -94,6 +96,7 @@ fn main() -> Result<()> {
             Duration::from_secs(seconds),
             &mut out,
         )?,
+        Command::Sniff => sniff::sniff(&mut out)?,
         Command::Ping {
             to,
             count,

@@ -27,6 +27,10 @@ pub fn keep(
         }
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         let asked = start.elapsed().as_millis();
+        if protocol == Protocol::Udp && flow.is_err() {
+            // There was no route yet: unlike a connection, a datagram socket has nothing to lose.
+            flow = Conversation::open(to, protocol, patience);
+        }
         let answer = match &mut flow {
             Ok(conversation) => conversation.ask(&format!("q{number}"), patience),
             Err(error) => Err(io::Error::new(error.kind(), error.to_string())),

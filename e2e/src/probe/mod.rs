@@ -6,6 +6,7 @@ pub mod flow;
 pub mod icmp;
 mod run;
 pub mod server;
+pub mod sniff;
 
 pub use run::{Answers, Flow, Marks, Ping, Probe};
 

@@ -20,6 +20,7 @@ pub struct Probe {
     protocol: Protocol,
     count: u32,
     timeout: Duration,
+    interval: Duration,
 }
 
 impl Probe {
@@ -30,6 +31,7 @@ impl Probe {
             protocol: Protocol::Tcp,
             count: 1,
             timeout: Duration::from_millis(1500),
+            interval: Duration::from_millis(100),
         }
     }
 
@@ -45,6 +47,13 @@ impl Probe {
     #[must_use]
     pub fn times(mut self, count: u32) -> Self {
         self.count = count;
+        self
+    }
+
+    /// Time between the questions of a flow.
+    #[must_use]
+    pub fn every(mut self, interval: Duration) -> Self {
+        self.interval = interval;
         self
     }
 
@@ -75,7 +84,8 @@ impl Probe {
         Ok(Answers(within(netns, &args).await?))
     }
 
-    /// Starts a flow from a namespace: one connection that asks every 100 ms until it is stopped or two minutes have passed.
+    /// Starts a flow from a namespace: one connection that asks (every 100 ms unless told otherwise) until it is
+    /// stopped or two minutes have passed.
     pub fn flow(&self, run: &Run, name: &str, netns: &str) -> Result<Flow> {
         let protocol = match self.protocol {
             Protocol::Tcp => "tcp",
@@ -85,7 +95,8 @@ impl Probe {
             .within(netns)
             .arg("flow")
             .option("--to", self.to.to_string())
-            .option("--protocol", protocol);
+            .option("--protocol", protocol)
+            .option("--interval-ms", self.interval.as_millis().to_string());
         let log = run.dir().join("logs").join(format!("flow-{name}.log"));
         // A flow of the same name may have been there in an earlier test.
         let _ = std::fs::remove_file(&log);

@@ -1,0 +1,309 @@
+//! ClusterIP Services: every backend, kept sessions, affinity, removal, no endpoints, and policies behind them.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use e2e::cases;
+use e2e::cluster::Cluster;
+use e2e::pod::PodSpec;
+use e2e::probe::{Answers, Probe};
+use e2e::wait::{eventually, expect};
+
+fn main() -> ExitCode {
+    e2e::suite::main(
+        "services",
+        2,
+        cases![
+            a_vip_leads_to_every_backend,
+            the_node_itself_uses_a_vip,
+            a_session_stays_with_its_backend,
+            client_ip_affinity_keeps_one_backend,
+            a_removed_backend_gets_no_new_sessions,
+            a_service_without_endpoints_refuses_at_once,
+            policies_see_backends_and_clients,
+            a_backend_reaches_itself_by_its_vip,
+            a_deleted_service_is_gone,
+        ],
+    )
+}
+
+const WEB: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: default}
+spec:
+  selector: {app: web}
+  ipFamilyPolicy: PreferDualStack
+  ports:
+  - {name: http, protocol: TCP, port: 8000, targetPort: 80}
+  - {name: named, protocol: TCP, port: 8001, targetPort: web}
+  - {name: dns, protocol: UDP, port: 53, targetPort: 8080}
+"#;
+
+fn web(name: &str, node: u8) -> PodSpec {
+    PodSpec::new(name, node).label("app", "web").port("web", 8080)
+}
+
+/// A client on node 1 and backends on both nodes behind `web`.
+async fn shop(cluster: &mut Cluster) -> Result<()> {
+    cluster.kubectl().apply(WEB).await?;
+    cluster
+        .start_pods([web("web-1", 1), web("web-2", 2), web("web-3", 2)])
+        .await?;
+    cluster.start_pod(PodSpec::new("client", 1)).await?;
+    wait_backends(cluster, "client", &["web-1", "web-2", "web-3"]).await
+}
+
+/// Waits until new connections to the Service's first port reach exactly these backends.
+async fn wait_backends(cluster: &Cluster, from: &str, names: &[&str]) -> Result<()> {
+    let wanted: BTreeSet<&str> = names.iter().copied().collect();
+    for vip in cluster.service_addresses("web").await? {
+        eventually(
+            &format!("{vip} leads to {names:?}"),
+            Duration::from_secs(30),
+            async || {
+                let answers = cluster.ask(from, &Probe::tcp(vip, 8000).times(40)).await?;
+                let right = answers.servers() == wanted && (answers.all_answered() || wanted.is_empty());
+                Ok(expect(right, || answers.to_string()))
+            },
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+async fn a_vip_leads_to_every_backend(cluster: &mut Cluster) -> Result<()> {
+    shop(cluster).await?;
+    let client = cluster.pod("client")?;
+    let vips = cluster.service_addresses("web").await?;
+    ensure!(vips.len() == 2, "the Service is dual-stack: {vips:?}");
+    for (vip, own) in vips.iter().zip([client.ip4()?, client.ip6()?]) {
+        for probe in [
+            Probe::tcp(*vip, 8000),
+            Probe::tcp(*vip, 8001),
+            Probe::udp(*vip, 53),
+        ] {
+            let answers = cluster.ask("client", &probe.clone().times(60)).await?;
+            ensure!(answers.all_answered(), "{probe:?}: {answers}");
+            ensure!(answers.servers().len() == 3, "{probe:?}: {answers}");
+            let own = own.to_string();
+            ensure!(
+                answers.clients() == [own.as_str()].into(),
+                "backends see {answers}, not {own}"
+            );
+        }
+        let other = cluster.ask("client", &Probe::tcp(*vip, 8002)).await?;
+        ensure!(
+            other.none_answered(),
+            "a port that the Service does not have: {other}"
+        );
+    }
+    Ok(())
+}
+
+async fn the_node_itself_uses_a_vip(cluster: &mut Cluster) -> Result<()> {
+    shop(cluster).await?;
+    wait_backends(cluster, "node/1", &["web-1", "web-2", "web-3"]).await
+}
+
+async fn a_session_stays_with_its_backend(cluster: &mut Cluster) -> Result<()> {
+    shop(cluster).await?;
+    let vip = cluster.service_addresses("web").await?[0];
+    let flow = Probe::tcp(vip, 8000).flow(cluster.run(), "kept", &cluster.netns_of("client")?)?;
+    flow.settles(true, 3, Duration::from_secs(5)).await?;
+    // Two more backends, one fewer: the session must not move.
+    cluster.start_pods([web("web-4", 1), web("web-5", 2)]).await?;
+    let own = flow
+        .marks()
+        .servers()
+        .into_iter()
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    let other = ["web-1", "web-2", "web-3"]
+        .into_iter()
+        .find(|name| *name != own)
+        .unwrap_or("web-1");
+    cluster.stop_pod(other).await?;
+    let left: Vec<&str> = ["web-1", "web-2", "web-3", "web-4", "web-5"]
+        .into_iter()
+        .filter(|name| *name != other)
+        .collect();
+    wait_backends(cluster, "client", &left).await?;
+    flow.next(5).await?;
+    let marks = flow.stop();
+    ensure!(marks.lost() == 0, "{marks}");
+    ensure!(
+        marks.servers() == [own.as_str()].into(),
+        "the session moved: {:?}",
+        marks.servers()
+    );
+    Ok(())
+}
+
+async fn client_ip_affinity_keeps_one_backend(cluster: &mut Cluster) -> Result<()> {
+    cluster
+        .kubectl()
+        .apply(&WEB.replace("spec:\n", "spec:\n  sessionAffinity: ClientIP\n"))
+        .await?;
+    cluster
+        .start_pods([web("web-1", 1), web("web-2", 2), web("web-3", 2)])
+        .await?;
+    cluster
+        .start_pods((1..=6).map(|number| PodSpec::new(&format!("client-{number}"), 1)))
+        .await?;
+    let vip = cluster.service_addresses("web").await?[0];
+    let mut seen = BTreeSet::new();
+    for number in 1..=6 {
+        let client = format!("client-{number}");
+        eventually(
+            &format!("{client} has one backend"),
+            Duration::from_secs(20),
+            async || {
+                let answers = cluster.ask(&client, &Probe::tcp(vip, 8000).times(20)).await?;
+                Ok(expect(
+                    answers.all_answered() && answers.servers().len() == 1,
+                    || answers.to_string(),
+                ))
+            },
+        )
+        .await?;
+        let answers = cluster.ask(&client, &Probe::tcp(vip, 8000)).await?;
+        seen.extend(answers.servers().into_iter().map(str::to_owned));
+    }
+    ensure!(
+        seen.len() > 1,
+        "six clients, and all have the same backend {seen:?}: that is no balance"
+    );
+    Ok(())
+}
+
+async fn a_removed_backend_gets_no_new_sessions(cluster: &mut Cluster) -> Result<()> {
+    shop(cluster).await?;
+    cluster.report("web-2", false).await?;
+    wait_backends(cluster, "client", &["web-1", "web-3"]).await?;
+    cluster.stop_pod("web-3").await?;
+    wait_backends(cluster, "client", &["web-1"]).await?;
+    cluster.report("web-2", true).await?;
+    wait_backends(cluster, "client", &["web-1", "web-2"]).await
+}
+
+async fn a_service_without_endpoints_refuses_at_once(cluster: &mut Cluster) -> Result<()> {
+    cluster.kubectl().apply(WEB).await?;
+    cluster.start_pod(PodSpec::new("client", 1)).await?;
+    for vip in cluster.service_addresses("web").await? {
+        eventually(
+            &format!("{vip} is refused at once"),
+            Duration::from_secs(30),
+            async || {
+                let answers = cluster.ask("client", &Probe::tcp(vip, 8000).times(3)).await?;
+                let refused = answers.none_answered() && !answers.0.contains_key("timeout");
+                Ok(expect(refused, || answers.to_string()))
+            },
+        )
+        .await?;
+    }
+    wait_event(cluster, "Service", "web").await?;
+    cluster.start_pod(web("web-1", 2)).await?;
+    wait_backends(cluster, "client", &["web-1"]).await
+}
+
+/// Waits for a warning Event on an object of namespace `default`.
+async fn wait_event(cluster: &Cluster, kind: &str, name: &str) -> Result<()> {
+    let filter = format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning");
+    let args = [
+        "get",
+        "events",
+        "--field-selector",
+        &filter,
+        "-o",
+        "jsonpath={.items[*].message}",
+    ];
+    eventually(
+        &format!("an Event on {kind} {name}"),
+        Duration::from_secs(20),
+        async || {
+            let messages = cluster.kubectl().run(&args).await?;
+            Ok(expect(!messages.is_empty(), || "there is none".to_owned()))
+        },
+    )
+    .await
+}
+
+/// The client's egress policy names the backend's port, the backends' ingress policy names the client.
+async fn policies_see_backends_and_clients(cluster: &mut Cluster) -> Result<()> {
+    shop(cluster).await?;
+    cluster.start_pod(PodSpec::new("stranger", 1)).await?;
+    let policies = r#"
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: client-egress, namespace: default}
+spec:
+  podSelector: {matchLabels: {role: client}}
+  policyTypes: [Egress]
+  egress: [{to: [{podSelector: {matchLabels: {app: web}}}], ports: [{protocol: TCP, port: 80}]}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web-ingress, namespace: default}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Ingress]
+  ingress: [{from: [{podSelector: {matchLabels: {role: client}}}]}]
+"#;
+    cluster.kubectl().apply(policies).await?;
+    cluster
+        .start_pod(PodSpec::new("guest", 1).label("role", "client"))
+        .await?;
+    let vip = cluster.service_addresses("web").await?[0];
+    let ask = async |from: &str, port: u16| -> Result<Answers> {
+        let probe = Probe::tcp(vip, port)
+            .times(6)
+            .patience(Duration::from_millis(500));
+        cluster.ask(from, &probe).await
+    };
+    eventually(
+        "policies decide by backends and clients",
+        Duration::from_secs(30),
+        async || {
+            // Port 8000 of the Service is port 80 of the backends, 8001 is 8080.
+            let (allowed, port, who) = (
+                ask("guest", 8000).await?,
+                ask("guest", 8001).await?,
+                ask("stranger", 8000).await?,
+            );
+            let right = allowed.all_answered() && port.none_answered() && who.none_answered();
+            Ok(expect(right, || {
+                format!("allowed: {allowed}; other port: {port}; other client: {who}")
+            }))
+        },
+    )
+    .await
+}
+
+async fn a_backend_reaches_itself_by_its_vip(cluster: &mut Cluster) -> Result<()> {
+    cluster.kubectl().apply(WEB).await?;
+    cluster.start_pod(web("web-1", 1)).await?;
+    wait_backends(cluster, "web-1", &["web-1"]).await
+}
+
+async fn a_deleted_service_is_gone(cluster: &mut Cluster) -> Result<()> {
+    shop(cluster).await?;
+    let vips = cluster.service_addresses("web").await?;
+    cluster.kubectl().delete(WEB).await?;
+    for vip in vips {
+        eventually(
+            &format!("{vip} leads nowhere"),
+            Duration::from_secs(30),
+            async || {
+                let probe = Probe::tcp(vip, 8000).patience(Duration::from_millis(500));
+                let answers = cluster.ask("client", &probe).await?;
+                Ok(expect(answers.none_answered(), || answers.to_string()))
+            },
+        )
+        .await?;
+    }
+    Ok(())
+}
