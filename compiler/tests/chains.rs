@@ -539,3 +539,26 @@ fn a_node_never_gets_more_steers_than_its_configuration_may_hold() {
     assert_eq!(full.count(), 2);
     assert!(reasons(&output).contains(&"NodeFull"));
 }
+
+#[test]
+fn order_of_arrival_leaves_no_trace() {
+    let mut manifests = vec![
+        NODES.to_owned(),
+        pod("client", "{app: client}", "n1", "10.1.0.10"),
+        pod("server", "{app: server}", "n2", "10.2.0.10"),
+        pod("fw-0", "{cnf: fw}", "n2", "10.2.0.20"),
+        pod("fw-1", "{cnf: fw}", "n2", "10.2.0.21"),
+        pod("ids-0", "{cnf: ids, also: y}", "n1", "10.1.0.20"),
+        cnf("fw"),
+        cnf("ids"),
+        cnf_with("other", "interfaces: [{name: x, role: InOut}]").replace("{cnf: other}", "{also: y}"),
+        chain("a", &["fw", "ids"], FROM_TO),
+        chain("b", &["fw"], FROM_TO),
+        chain("c", &["other"], FROM_TO),
+    ];
+    let once = compiled(&manifests.concat());
+    manifests[1..].reverse();
+    assert_eq!(once, compiled(&manifests.concat()));
+    manifests[1..].rotate_left(5);
+    assert_eq!(once, compiled(&manifests.concat()));
+}

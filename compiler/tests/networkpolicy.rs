@@ -302,6 +302,21 @@ fn row_5_named_ports_never_match_blocks_or_the_outside() {
 }
 
 #[test]
+fn row_5_a_block_beside_pods_takes_no_named_port_from_them() {
+    let output = with(
+        "{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: http}], to: [
+            {ipBlock: {cidr: 203.0.113.0/24}}, {namespaceSelector: {matchLabels: {team: b}}}]}]}",
+    );
+    rows(
+        &output,
+        &[
+            ("web", "teller", Tcp, 9000, true),
+            ("web", "203.0.113.9", Tcp, 9000, false),
+        ],
+    );
+}
+
+#[test]
 fn row_5_a_name_without_that_protocol_or_nowhere_opens_nothing() {
     let output = with("{podSelector: {}, ingress: [{ports: [{port: http, protocol: UDP}]}]}");
     rows(

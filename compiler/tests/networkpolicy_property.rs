@@ -1,5 +1,7 @@
 //! Compiled policies agree with a literal reading of the NetworkPolicy API on random clusters.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, though not within #[test]")]
+
 mod common;
 
 use std::collections::BTreeMap;

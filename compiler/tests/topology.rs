@@ -1,5 +1,7 @@
 //! Nodes: identities, prefixes, peers; and how large a configuration grows.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, though not within #[test]")]
+
 mod common;
 
 use common::{cluster, compiled, ip, reasons};

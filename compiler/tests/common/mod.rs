@@ -1,5 +1,6 @@
 //! What the tests share: clusters from manifests, and a literal reading of compiled policies.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "these are tests, though not within #[test]")]
 
 use std::net::IpAddr;
 
