@@ -91,7 +91,8 @@ impl Cluster {
     }
 
     /// Says that a node has had this id before. Returns whether it has it now: false if the node
-    /// already has another, or another node has this one.
+    /// already has another, or another node has this one. The node need not be known yet: its id
+    /// stays reserved until [`remove_node`](Self::remove_node).
     pub fn retain_node_id(&mut self, node: &str, id: u16) -> bool {
         match self.node_id(node) {
             Some(present) => present == id,
