@@ -177,10 +177,14 @@ macro_rules! __field_spec {
     };
 }
 
-/// Defines one of VPP's enums as a number with names: values this build does not know survive decoding.
+/// Defines one of VPP's enums as a number with names: values this build does not know survive decoding. Members that
+/// VPP added without changing the checksum of messages (`backwards_compatible`) stand in an `added` block.
 #[macro_export]
 macro_rules! wire_enum {
-    ($(#[$m:meta])* pub enum $name:ident ($vpp:literal): $repr:ident { $($member:ident = $value:literal,)* }) => {
+    (
+        $(#[$m:meta])* pub enum $name:ident ($vpp:literal): $repr:ident { $($member:ident = $value:literal,)* }
+        $( added { $($later:ident = $later_value:literal,)* } )?
+    ) => {
         $(#[$m])*
         #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub $repr);
@@ -188,8 +192,12 @@ macro_rules! wire_enum {
         #[allow(missing_docs)]
         impl $name {
             $( pub const $member: Self = Self($value); )*
+            $( $( pub const $later: Self = Self($later_value); )* )?
             /// VPP's names and values.
-            pub const MEMBERS: &'static [(&'static str, u64)] = &[ $( (stringify!($member), $value), )* ];
+            pub const MEMBERS: &'static [(&'static str, u64)] = &[
+                $( (stringify!($member), $value), )*
+                $( $( (stringify!($later), $later_value), )* )?
+            ];
         }
 
         impl std::fmt::Debug for $name {
@@ -230,12 +238,12 @@ macro_rules! wire_enum {
             const SHAPE: $crate::shape::Shape = $crate::shape::Shape::Enum {
                 name: $vpp,
                 repr: stringify!($repr),
-                members: Self::MEMBERS,
+                members: &[ $( (stringify!($member), $value), )* ],
             };
         }
     };
-    ($(#[$m:meta])* pub flags $name:ident ($vpp:literal): $repr:ident { $($body:tt)* }) => {
-        $crate::wire_enum! { $(#[$m])* pub enum $name($vpp): $repr { $($body)* } }
+    ($(#[$m:meta])* pub flags $name:ident ($vpp:literal): $repr:ident $($body:tt)*) => {
+        $crate::wire_enum! { $(#[$m])* pub enum $name($vpp): $repr $($body)* }
 
         impl $name {
             /// Whether all bits of `other` are set.

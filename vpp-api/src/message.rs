@@ -76,7 +76,7 @@ pub trait StreamReply: Reply {
 pub trait Event: Message {}
 
 /// What is known of a message without a value of it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct MessageInfo {
     /// VPP's name.
     pub name: &'static str,
@@ -88,6 +88,8 @@ pub struct MessageInfo {
     pub head: Head,
     /// The fields behind the head.
     pub shape: crate::shape::Shape,
+    /// Whether bytes, from the id on, are such a message; the id is not checked.
+    pub readable: fn(&[u8]) -> Result<(), DecodeError>,
 }
 
 impl MessageInfo {
@@ -100,6 +102,7 @@ impl MessageInfo {
             name_crc: M::NAME_CRC,
             head: M::HEAD,
             shape: M::SHAPE,
+            readable: |message| decode_message::<M>(message).map(|_| ()),
         }
     }
 }

@@ -15,6 +15,7 @@ crate::wire_enum! {
     pub flags AfPacketFlags("af_packet_flags"): u32 {
         AF_PACKET_API_FLAG_QDISC_BYPASS = 1,
         AF_PACKET_API_FLAG_CKSUM_GSO = 2,
+    } added {
         AF_PACKET_API_FLAG_VERSION_2 = 8,
     }
 }

@@ -13,6 +13,7 @@ crate::wire_enum! {
         TAP_API_FLAG_ATTACH = 8,
         TAP_API_FLAG_TUN = 16,
         TAP_API_FLAG_GRO_COALESCE = 32,
+    } added {
         TAP_API_FLAG_PACKED = 64,
         TAP_API_FLAG_IN_ORDER = 128,
         TAP_API_FLAG_CONSISTENT_QP = 256,

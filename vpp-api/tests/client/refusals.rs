@@ -1,0 +1,198 @@
+//! What kills VPP 26.06 never leaves the client.
+
+use crate::server::{Connection, Server};
+use vpp_api::messages::{abf::*, acl::*, cnat::*, memclnt::*};
+use vpp_api::types::*;
+use vpp_api::{Client, Error, Options, Pending};
+
+/// Asserts that a request was refused and that nothing of it was sent.
+async fn refused<T: std::fmt::Debug>(
+    client: &Client,
+    vpp: &mut Connection,
+    pending: Pending<T>,
+    reason: &str,
+) {
+    match pending.await {
+        Err(Error::Refused { reason: why, .. }) => assert!(why.contains(reason), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    let ping = client.send(ControlPing::default());
+    let (header, _) = vpp.expect::<ControlPing>().await;
+    vpp.answer(header, &ControlPingReply::default()).await;
+    ping.await.unwrap();
+}
+
+fn k8s_policy() -> CnatSetSnatPolicy {
+    CnatSetSnatPolicy {
+        policy: CnatSnatPolicies::CNAT_POLICY_K8S,
+    }
+}
+
+fn addresses(snat_ip4: &str) -> CnatSetSnatAddressesV2 {
+    CnatSetSnatAddressesV2 {
+        snat_ip4: snat_ip4.parse().unwrap(),
+        sw_if_index: NO_INDEX,
+        ..Default::default()
+    }
+}
+
+fn attach(policy_id: u32) -> AbfItfAttachAddDel {
+    AbfItfAttachAddDel {
+        is_add: true,
+        attach: AbfItfAttach {
+            policy_id,
+            ..Default::default()
+        },
+    }
+}
+
+fn policy(is_add: bool, sw_if_indices: &[u32]) -> AbfPolicyAddDel {
+    let paths = sw_if_indices
+        .iter()
+        .map(|index| FibPath::attached(*index, false))
+        .collect();
+    AbfPolicyAddDel {
+        is_add,
+        policy: AbfPolicy {
+            policy_id: 7,
+            acl_index: 1,
+            paths,
+        },
+    }
+}
+
+#[tokio::test]
+async fn a_translation_without_backends() {
+    let (client, mut vpp) = Server::start().pair(Options::default()).await;
+    let pending = client.send(CnatTranslationUpdate::default());
+    refused(&client, &mut vpp, pending, "without backends").await;
+}
+
+#[tokio::test]
+async fn an_acl_that_cannot_be_dumped() {
+    let (client, mut vpp) = Server::start().pair(Options::default()).await;
+    let r = vec![AclRule::default(); 200_001];
+    let pending = client.send(AclAddReplace {
+        acl_index: NO_INDEX,
+        tag: String::new(),
+        r,
+    });
+    refused(&client, &mut vpp, pending, "at most 200000").await;
+}
+
+#[tokio::test]
+async fn a_source_nat_policy_before_any_address() {
+    let (client, mut vpp) = Server::start().pair(Options::default()).await;
+    let pending = client.send(k8s_policy());
+    refused(&client, &mut vpp, pending, "no source-NAT address").await;
+    let pending = client.send(CnatSnatPolicyAddDelExcludePfx::default());
+    refused(&client, &mut vpp, pending, "no source-NAT address").await;
+    let pending = client.send(CnatSnatPolicyAddDelIf::default());
+    refused(&client, &mut vpp, pending, "no source-NAT address").await;
+    let pending = client.send(v0_3::CnatSetSnatPolicy::default());
+    // That one is not even offered by this server.
+    assert!(matches!(pending.await, Err(Error::Missing(_))));
+
+    // Behind the addresses it may go, without waiting.
+    let set = client.send(addresses("192.0.2.1"));
+    let behind = client.send(k8s_policy());
+    let (header, _) = vpp.expect::<CnatSetSnatAddressesV2>().await;
+    vpp.answer(header, &CnatSetSnatAddressesV2Reply { retval: 0 })
+        .await;
+    let (header, _) = vpp.expect::<CnatSetSnatPolicy>().await;
+    vpp.answer(header, &CnatSetSnatPolicyReply { retval: 0 }).await;
+    set.await.unwrap();
+    behind.await.unwrap();
+
+    // All zero removes the entry.
+    let removed = client.send(addresses("0.0.0.0"));
+    let (header, _) = vpp.expect::<CnatSetSnatAddressesV2>().await;
+    vpp.answer(header, &CnatSetSnatAddressesV2Reply { retval: 0 })
+        .await;
+    removed.await.unwrap();
+    let pending = client.send(k8s_policy());
+    refused(&client, &mut vpp, pending, "no source-NAT address").await;
+}
+
+#[tokio::test]
+async fn a_source_nat_policy_after_addresses_that_failed() {
+    let (client, mut vpp) = Server::start().pair(Options::default()).await;
+    let set = client.send(addresses("192.0.2.1"));
+    let (header, _) = vpp.expect::<CnatSetSnatAddressesV2>().await;
+    vpp.answer(header, &CnatSetSnatAddressesV2Reply { retval: -1 })
+        .await;
+    set.await.unwrap_err();
+    let pending = client.send(k8s_policy());
+    refused(&client, &mut vpp, pending, "no source-NAT address").await;
+}
+
+#[tokio::test]
+async fn addresses_vpp_already_has_are_enough() {
+    let (client, mut vpp) = Server::start().pair(Options::default()).await;
+    let asked = client.send(CnatGetSnatAddresses::default());
+    let (header, _) = vpp.expect::<CnatGetSnatAddresses>().await;
+    vpp.answer(
+        header,
+        &CnatGetSnatAddressesReply {
+            retval: -30,
+            ..Default::default()
+        },
+    )
+    .await;
+    asked.await.unwrap_err();
+    let pending = client.send(k8s_policy());
+    refused(&client, &mut vpp, pending, "no source-NAT address").await;
+
+    let asked = client.send(CnatGetSnatAddresses::default());
+    let (header, _) = vpp.expect::<CnatGetSnatAddresses>().await;
+    vpp.answer(header, &CnatGetSnatAddressesReply::default()).await;
+    asked.await.unwrap();
+    drop(client.send(k8s_policy()));
+    vpp.expect::<CnatSetSnatPolicy>().await;
+}
+
+#[tokio::test]
+async fn attaching_an_unknown_policy() {
+    let (client, mut vpp) = Server::start().pair(Options::default()).await;
+    let pending = client.send(attach(7));
+    refused(&client, &mut vpp, pending, "policy 7").await;
+
+    // Not yet accepted is not enough: VPP may refuse the policy for its paths.
+    let added = client.send(policy(true, &[3, 4]));
+    let too_early = client.send(attach(7));
+    let (header, _) = vpp.expect::<AbfPolicyAddDel>().await;
+    refused(&client, &mut vpp, too_early, "policy 7").await;
+    vpp.answer(header, &AbfPolicyAddDelReply { retval: 0 }).await;
+    added.await.unwrap();
+    drop(client.send(attach(7)));
+    vpp.expect::<AbfItfAttachAddDel>().await;
+
+    // The policy goes with its last path.
+    drop(client.send(policy(false, &[3])));
+    vpp.expect::<AbfPolicyAddDel>().await;
+    drop(client.send(attach(7)));
+    vpp.expect::<AbfItfAttachAddDel>().await;
+    drop(client.send(policy(false, &[4])));
+    vpp.expect::<AbfPolicyAddDel>().await;
+    let pending = client.send(attach(7));
+    refused(&client, &mut vpp, pending, "policy 7").await;
+}
+
+#[tokio::test]
+async fn policies_vpp_lists_can_be_attached() {
+    let (client, mut vpp) = Server::start().pair(Options::default()).await;
+    let dump = client.dump(AbfPolicyDump::default());
+    let (header, _) = vpp.expect::<AbfPolicyDump>().await;
+    let (end, _) = vpp.expect::<ControlPing>().await;
+    vpp.answer(
+        header,
+        &AbfPolicyDetails {
+            policy: policy(true, &[3]).policy,
+        },
+    )
+    .await;
+    vpp.answer(end, &ControlPingReply::default()).await;
+    dump.await.unwrap();
+    drop(client.send(attach(7)));
+    vpp.expect::<AbfItfAttachAddDel>().await;
+}
