@@ -158,6 +158,15 @@ impl Cluster {
         .await
     }
 
+    /// Creates a namespace with these labels, or changes its labels to them.
+    pub async fn apply_namespace(&self, name: &str, labels: &[(&str, &str)]) -> Result<()> {
+        let labels: BTreeMap<&str, &str> = labels.iter().copied().collect();
+        let object = serde_json::json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels},
+        });
+        self.kubectl.apply(&object.to_string()).await.map(drop)
+    }
+
     /// Creates a pod, connects it, starts its server, reports it ready, and brings EndpointSlices up to date.
     pub async fn start_pod(&mut self, spec: PodSpec) -> Result<()> {
         let key = self.create_pod(spec).await?;
@@ -344,9 +353,10 @@ impl Cluster {
         .await
     }
 
-    /// Addresses of a Service of namespace `default`, IPv4 first.
-    pub async fn service_addresses(&self, name: &str) -> Result<Vec<IpAddr>> {
-        service::cluster_ips(&self.client, "default", name).await
+    /// Addresses of a Service, IPv4 first; its key is its name, or `namespace/name` outside `default`.
+    pub async fn service_addresses(&self, key: &str) -> Result<Vec<IpAddr>> {
+        let (namespace, name) = key.split_once('/').unwrap_or(("default", key));
+        service::cluster_ips(&self.client, namespace, name).await
     }
 
     /// Ends all pods and deletes everything that users can write, so that the next test starts afresh.

@@ -15,6 +15,7 @@ pub mod audit;
 pub mod cluster;
 pub mod cni;
 pub mod control;
+pub mod demo;
 pub mod kubectl;
 pub mod netns;
 pub mod node;

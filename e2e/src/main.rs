@@ -3,10 +3,12 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use e2e::{relay, run};
+use e2e::cluster::Cluster;
+use e2e::{demo, relay, run, suite};
 
 /// Clusters in network namespaces: a real kube-apiserver, the operator, and nodes with real packets.
 #[derive(Debug, Parser)]
@@ -18,6 +20,21 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Shows the main job on two nodes, told step by step.
+    Demo {
+        /// Leaves the cluster running and prints how to use it.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Starts a cluster without pods, until Ctrl-C.
+    Up {
+        /// How many nodes, at most 9.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
+        nodes: u8,
+        /// Leaves the cluster running instead; `clean` ends it.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Takes down what earlier runs left behind or kept; runs in progress are left alone.
     Clean,
     /// Waits on standard input for its owner's end, then takes the run down.
@@ -35,8 +52,12 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     match Options::parse().command {
+        Command::Demo { keep } => runtime()?.block_on(until_interrupted(async {
+            Ok(exit_code(demo::demo(keep).await?))
+        })),
+        Command::Up { nodes, keep } => runtime()?.block_on(until_interrupted(up(nodes, keep))),
         Command::Clean => {
             let (removed, left) = run::clean();
             let mut out = std::io::stdout();
@@ -48,13 +69,51 @@ fn main() -> Result<()> {
             if !left.is_empty() {
                 writeln!(out, "still in progress and left alone: {}", left.join(", "))?;
             }
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
         Command::Watchdog { dir } => {
             run::watchdog(&dir);
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
-        Command::Relay { netns, listen, to } => runtime()?.block_on(relay::relay(&netns, &listen, to)),
+        Command::Relay { netns, listen, to } => {
+            runtime()?.block_on(relay::relay(&netns, &listen, to))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Dropping the future is what takes a cluster down, so an interrupt needs no more than that.
+async fn until_interrupted(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    tokio::select! {
+        result = work => result,
+        () = suite::interrupted() => {
+            writeln!(std::io::stdout(), "\ninterrupted; taking everything down")?;
+            Ok(ExitCode::from(130))
+        }
+    }
+}
+
+async fn up(nodes: u8, keep: bool) -> Result<ExitCode> {
+    let mut out = std::io::stdout();
+    let mut cluster = Cluster::start(nodes).await?;
+    writeln!(
+        out,
+        "export KUBECONFIG={}",
+        cluster.control().kubeconfig().display()
+    )?;
+    if keep {
+        cluster.keep()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(out, "Ctrl-C ends it")?;
+    std::future::pending().await
+}
+
+fn exit_code(good: bool) -> ExitCode {
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

@@ -94,6 +94,8 @@ impl Node {
         let vpp = Program::new(format!("{name}-vpp"), assets::own("vpp-sim")?)
             .within(namespace.name())
             .option("--api-socket", &vpp_socket)
+            // As our VPP runs: a policy that changes cuts the flows that it no longer permits.
+            .arg("--acl-reclassify-sessions")
             .env("RUST_LOG", "info");
         let vpp = Process::start(run, vpp)?;
 

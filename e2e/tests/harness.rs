@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         0,
         cases![
             charts_are_accepted,
+            examples_are_accepted,
             nodes_and_pods_are_objects,
             reference_plugins_connect_pods
         ],
@@ -83,6 +84,23 @@ async fn charts_are_accepted(cluster: &mut Cluster) -> Result<()> {
             .find(|word| matches!(*word, "yes" | "no"));
         ensure!(last == Some(expected), "{verb}: {answer}");
     }
+    Ok(())
+}
+
+async fn examples_are_accepted(cluster: &mut Cluster) -> Result<()> {
+    cluster.install_charts().await?;
+    cluster.apply_namespace("shop", &[]).await?;
+    let dir = assets::source_root().join("examples");
+    let dir = dir.to_str().context("the source tree's path is not UTF-8")?;
+    let said = cluster
+        .kubectl()
+        .run(&["apply", "--validate=strict", "--recursive", "-f", dir])
+        .await?;
+    let files = std::fs::read_dir(dir)?
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .count();
+    ensure!(said.lines().count() >= files && files > 0, "{said}");
     Ok(())
 }
 

@@ -80,11 +80,8 @@ async fn ingress_by_pod_selector(cluster: &mut Cluster) -> Result<()> {
 }
 
 async fn peers_by_namespace_selector(cluster: &mut Cluster) -> Result<()> {
-    for (name, team) in [("blue", "blue"), ("red", "red")] {
-        let namespace = format!(
-            "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{team: {team}}}}}}}"
-        );
-        cluster.kubectl().apply(&namespace).await?;
+    for name in ["blue", "red"] {
+        cluster.apply_namespace(name, &[("team", name)]).await?;
     }
     cluster
         .start_pods([
