@@ -13,16 +13,13 @@
 
 use std::time::Duration;
 
-use compiler::{ObjectKey, Output, Problem, Settings, compile};
-use crds::{CNF, ServiceChain, VppConfig};
+use compiler::{Output, Problem, Settings, compile};
+use crds::VppConfig;
 use futures::{StreamExt, stream};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
-use kube::core::{ApiResource, DeserializeGuard};
+use kube::core::DeserializeGuard;
 use kube::{Api, Client, Resource};
 use runtime::Gate;
-use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -32,10 +29,9 @@ use crate::events::Told;
 use crate::metrics::{KindLabel, Metrics};
 use crate::objects::{OutputKey, Written, key, stored};
 use crate::plan::{Memory, Plan, Target, Write, plan};
-use crate::state::{Change, Dirty, Input, Source, State, StoredStatus};
-use crate::status::{chain_status, cnf_status, part};
+use crate::state::{Change, Dirty, Input, State};
 use crate::watch::report;
-use crate::write::{StatusWrite, Writer};
+use crate::write::{self, Writer, answer};
 
 /// Pause between two passes that write.
 pub const QUIET: Duration = Duration::from_millis(100);
@@ -235,9 +231,9 @@ impl Control {
 
     /// Learns the node ids from a fresh list: our cache may be behind the last leader's writes, and
     /// an id must never be given twice.
-    async fn learn_node_ids(&mut self) -> kube::Result<()> {
+    async fn learn_node_ids(&mut self) -> Result<(), write::Error> {
         let api: Api<DeserializeGuard<VppConfig>> = Api::all(self.client.clone());
-        let list = api.list(&ListParams::default()).await?;
+        let list = answer(api.list(&ListParams::default())).await?;
         let objects = list
             .items
             .iter()
@@ -292,8 +288,8 @@ impl Control {
     async fn apply(&mut self, writes: Vec<Write>) {
         let writer = &self.writer;
         let answers = all(writes, |write| async move {
-            let answer = writer.apply(&write).await;
-            (write, answer)
+            let said = writer.apply(&write).await;
+            (write, said)
         });
         for (write, answer) in answers.await {
             let target = Target::Object(write.key.clone());
@@ -317,8 +313,8 @@ impl Control {
     async fn delete(&mut self, keys: Vec<OutputKey>) {
         let writer = &self.writer;
         let answers = all(keys, |key| async move {
-            let answer = writer.delete(&key).await;
-            (key, answer)
+            let said = writer.delete(&key).await;
+            (key, said)
         });
         for (key, answer) in answers.await {
             let target = Target::Object(key.clone());
@@ -336,102 +332,6 @@ impl Control {
                 }
             }
         }
-    }
-
-    /// Writes the statuses that say something new; returns how many requests it made.
-    async fn write_statuses(&mut self, output: &Output) -> usize {
-        let now = Time(Timestamp::now());
-        let mut chains = Vec::new();
-        for (key, verdict) in &output.chains {
-            let Some(held) = self.state.chains.get(key) else {
-                continue;
-            };
-            let said = |node: &str| part(&self.state, output, key, node);
-            let status = chain_status(verdict, &held.status, said, &now);
-            if status != held.status {
-                let uid = held.uid.clone();
-                let key = key.clone();
-                chains.push(StatusWrite { key, uid, status });
-            }
-        }
-        let mut cnfs = Vec::new();
-        for (key, verdict) in &output.cnfs {
-            let Some(held) = self.state.cnfs.get(key) else {
-                continue;
-            };
-            let status = cnf_status(verdict, &held.status, &now);
-            if status != held.status {
-                let uid = held.uid.clone();
-                let key = key.clone();
-                cnfs.push(StatusWrite { key, uid, status });
-            }
-        }
-        let mut count = 0;
-        let resource = ApiResource::erase::<ServiceChain>(&());
-        let chains = self.send(
-            Source::Chains.name(),
-            &resource,
-            chains,
-            Target::ChainStatus,
-            &mut count,
-        );
-        for (key, stored) in chains.await {
-            self.state.chains.insert(key, stored);
-        }
-        let resource = ApiResource::erase::<CNF>(&());
-        let cnfs = self.send(
-            Source::Cnfs.name(),
-            &resource,
-            cnfs,
-            Target::CnfStatus,
-            &mut count,
-        );
-        for (key, stored) in cnfs.await {
-            self.state.cnfs.insert(key, stored);
-        }
-        count
-    }
-
-    async fn send<S: Serialize + Clone>(
-        &mut self,
-        kind: &'static str,
-        resource: &ApiResource,
-        writes: Vec<StatusWrite<S>>,
-        target: fn(ObjectKey) -> Target,
-        count: &mut usize,
-    ) -> Vec<(ObjectKey, StoredStatus<S>)> {
-        let now = Instant::now();
-        let mut due = Vec::new();
-        for write in writes {
-            let revision = crds::revision::short_hash(&write.status);
-            let target = target(write.key.clone());
-            if !self.memory.is_paused(&target, &revision, now) {
-                due.push((write, target, revision));
-            }
-        }
-        *count += due.len();
-        let writer = &self.writer;
-        let answers = all(due, |(write, target, revision)| async move {
-            let answer = writer.status(resource, &write).await;
-            (write.key, target, revision, answer)
-        });
-        let mut done = Vec::new();
-        for (key, target, revision, answer) in answers.await {
-            match answer {
-                Ok(stored) => {
-                    self.metrics.wrote(kind, "status", "ok");
-                    self.memory.succeeded(&target);
-                    // `None`: gone or another one by now; the watch will tell.
-                    done.extend(stored.map(|stored| (key, stored)));
-                }
-                Err(error) => {
-                    warn!(kind, object = %key, %error, "Status not written; it is tried again");
-                    self.metrics.wrote(kind, "status", "failed");
-                    self.memory.failed(target, &revision, Instant::now());
-                }
-            }
-        }
-        done
     }
 
     fn measure(&self) {
@@ -469,3 +369,8 @@ async fn until(instant: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+mod statuses;
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@ use runtime::Gate;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::write::{Error, answer};
+
 /// Every kind of the group, as the CRD chart installs them.
 const KINDS: [&str; 7] = [
     "CNF",
@@ -52,11 +54,12 @@ pub async fn wait(client: &Client, namespaces: &BTreeSet<String>, gate: &Gate) {
     gate.open();
 }
 
-async fn attempt(client: &Client, namespaces: &BTreeSet<String>) -> kube::Result<Option<String>> {
+async fn attempt(client: &Client, namespaces: &BTreeSet<String>) -> Result<Option<String>, Error> {
     let group = format!("{}/{}", crds::GROUP, crds::VERSION);
-    let served = match client.list_api_group_resources(&group).await {
+    let served = match answer(client.list_api_group_resources(&group)).await {
         Ok(list) => Some(list),
-        Err(kube::Error::Api(status)) if status.is_not_found() => None,
+        // By its code: for a group that it has never heard of the API server answers in plain text.
+        Err(Error::Api(kube::Error::Api(status))) if status.code == 404 => None,
         Err(error) => return Err(error),
     };
     if let Some(sentence) = missing(served.as_ref()) {
@@ -64,7 +67,7 @@ async fn attempt(client: &Client, namespaces: &BTreeSet<String>) -> kube::Result
     }
     for name in namespaces {
         let api: Api<Namespace> = Api::all(client.clone());
-        if api.get_metadata_opt(name).await?.is_some() {
+        if answer(api.get_metadata_opt(name)).await?.is_some() {
             continue;
         }
         let namespace = Namespace {
@@ -74,9 +77,9 @@ async fn attempt(client: &Client, namespaces: &BTreeSet<String>) -> kube::Result
             },
             ..Namespace::default()
         };
-        match api.create(&PostParams::default(), &namespace).await {
+        match answer(api.create(&PostParams::default(), &namespace)).await {
             Ok(_) => info!(namespace = name, "Namespace created"),
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            Err(Error::Api(kube::Error::Api(status))) if status.is_already_exists() => {}
             Err(error) => return Err(error),
         }
     }

@@ -91,7 +91,9 @@ async fn operate(
     readiness: Readiness,
     token: CancellationToken,
 ) -> Result<(), shutdown::Error> {
-    let mut tasks = Tasks::new(token.clone());
+    // A child: a part that ends early ends the parts, and the caller sees that nobody asked for it.
+    let mut tasks = Tasks::new(token.child_token());
+    let token = tasks.token();
     let identity = config.identity.clone().unwrap_or_else(default_identity);
     let (input_sender, inputs) = tokio::sync::mpsc::channel(INPUTS);
     let (event_sender, events) = tokio::sync::mpsc::channel(EVENTS);

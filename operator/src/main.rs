@@ -1,7 +1,15 @@
 //! contiv-operator: parse and run.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
-fn main() -> anyhow::Result<()> {
-    operator::run(operator::Config::parse())
+fn main() -> ExitCode {
+    match operator::run(operator::Config::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("contiv-operator: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

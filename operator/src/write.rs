@@ -139,7 +139,11 @@ fn status_body<S: Serialize>(resource: &ApiResource, write: &StatusWrite<S>) -> 
     }))
 }
 
-async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+/// Awaits an answer, but not for ever.
+///
+/// # Errors
+/// The request's, or [`Error::NoAnswer`].
+pub async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
     match timeout(PATIENCE, request).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Error::NoAnswer),

@@ -92,7 +92,8 @@ async fn stand(
             Ok(Ok(Step::Lost)) => return lost(),
             Ok(Ok(Step::Follow)) => {}
             Ok(Ok(Step::Write { transition })) => {
-                if !leader.send_replace(true) {
+                // A renewal is no news.
+                if leader.send_if_modified(|leads| !std::mem::replace(leads, true)) {
                     info!(lease = settings.name, transition, "Leading");
                 }
             }
