@@ -298,3 +298,32 @@ fn client_index(message: &[u8]) -> Option<u32> {
         .first_chunk::<4>()
         .map(|index| u32::from_be_bytes(*index))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::handlers;
+
+    #[test]
+    fn every_request_on_offer_has_a_handler_and_every_answer_an_id() {
+        let dispatcher = Dispatcher::new(handlers::registry(), 3);
+        let names = offered().into_iter().flat_map(|(_, names)| names);
+        for name in names {
+            let id = dispatcher.ids.id(name);
+            assert_ne!(id, 0, "{name}");
+            let (message, _) = name.rsplit_once('_').unwrap();
+            let answer = ["_reply", "_details", "_event"].iter().any(|end| message.ends_with(end));
+            let by_hand = message == "sockclnt_create" || message == "sockclnt_delete";
+            let handled = dispatcher.handlers.get(usize::from(id)).is_some_and(Option::is_some);
+            assert_eq!(handled, !answer && !by_hand, "{name}");
+        }
+    }
+
+    #[test]
+    fn handlers_for_what_is_absent_are_absent() {
+        let offered: Vec<&str> = offered().into_iter().flat_map(|(_, names)| names).collect();
+        for name in ABSENT {
+            assert!(!offered.iter().any(|offer| offer.rsplit_once('_').unwrap().0 == name), "{name}");
+        }
+    }
+}
