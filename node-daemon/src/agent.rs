@@ -1,0 +1,386 @@
+//! The one owner of the node's state. It drains one queue, and after each batch of events makes VPP what it should be.
+//!
+//! ```text
+//! events ─► handle (cheap, no waiting) ─► converge: desired ─► plan ─► apply ─► CNI answers, snapshot
+//! ```
+//!
+//! What blocks (network namespaces, veths) runs beside it and comes back as an event. Requests to VPP are waited for,
+//! all of a batch together; VPP answers within milliseconds or its connection is given up.
+
+mod cni;
+mod converge;
+mod retry;
+mod snapshot;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant, SystemTime};
+
+use cni_shim::AttachmentKey;
+use crds::vpp_config::PodBinding;
+use crds::{VppConfig, VppConfigSpec};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::actual::Remembered;
+use crate::apply::State;
+use crate::attachments::{AttachmentStore, Attachments, StoreError};
+use crate::cluster::Cluster;
+use crate::cni::CniCall;
+use crate::desired::{Desired, Local};
+use crate::host::HostSide;
+use crate::ipam::Ipam;
+use crate::metrics::Metrics;
+use crate::objects::Rule;
+use crate::podside::PodSideError;
+use crate::statefile::{Saved, StateFile};
+use crate::vpp::Vpp;
+use crate::watch::Change;
+
+pub use snapshot::{AreaState, Snapshot};
+
+/// What the agent is told.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few hundred bytes per CNI request, which live for as long as it waits in the queue"
+)]
+#[derive(Debug)]
+pub enum Event {
+    /// The node's own VppConfig; `None` when there is none, which means "no opinion", never "flush".
+    Config(Option<Box<VppConfig>>),
+    /// Something about the rest of the cluster.
+    Cluster(Change),
+    /// A CNI request.
+    Cni(CniCall),
+    /// VPP is there, freshly connected: what it has is not known.
+    VppUp(Box<Vpp>),
+    /// VPP is gone, and why.
+    VppDown(String),
+    /// VPP says that an interface changed: a hint to look.
+    VppEvent,
+    /// The namespace of an attachment being made is vacant, and its veths are there.
+    Prepared(AttachmentKey, Result<(), PodSideError>),
+    /// The pod's side of an attachment is made.
+    Configured(AttachmentKey, Result<(), PodSideError>),
+    /// The node's own side of its tap is made.
+    HostConfigured(Result<(), String>),
+}
+
+/// Most events handled before VPP is made to follow.
+const BATCH: usize = 1024;
+
+/// How often time alone is looked at: deadlines of ADDs, retries, the comparison with VPP.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The agent.
+pub struct Agent {
+    events: mpsc::Sender<Event>,
+    local: Local,
+    resync: Duration,
+    metrics: Metrics,
+    snapshots: watch::Sender<Snapshot>,
+
+    /// The node's configuration and its generation, as last seen.
+    spec: Option<(VppConfigSpec, Option<i64>)>,
+    /// Bindings of attached pods that the configuration no longer has, by UID: what runs keeps its interface and its
+    /// policies until the runtime deletes it.
+    retained: BTreeMap<String, PodBinding>,
+    cluster: Cluster,
+    /// Whether the API server, rather than the disk, told us of the cluster, by kind.
+    synced: Synced,
+    /// Whether a state from disk stands in for what is not synced yet.
+    restored: bool,
+    statefile: StateFile,
+    /// Whether the inputs changed since they were written.
+    unsaved: bool,
+
+    attachments: Attachments,
+    store: AttachmentStore,
+    ipam: Ipam,
+    adding: BTreeMap<AttachmentKey, cni::Adding>,
+    deferred: BTreeSet<String>,
+    /// Answers that wait until VPP has followed.
+    leaving: Vec<tokio::sync::oneshot::Sender<cni_shim::Response>>,
+
+    vpp: Option<Vpp>,
+    vpp_down: String,
+    state: State,
+    /// Whether `state` is what VPP has.
+    read: bool,
+    next_read: Instant,
+    remembered: Remembered,
+    desired: Desired,
+    last_rules: BTreeMap<String, Vec<Rule>>,
+    retry: retry::Retry,
+    host_side: Option<HostSide>,
+    host_error: Option<String>,
+    dirty: bool,
+}
+
+/// Kinds whose first list has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Synced {
+    config: bool,
+    policies: bool,
+    sets: bool,
+    services: bool,
+    peers: bool,
+}
+
+impl Synced {
+    fn all(self) -> bool {
+        self.config && self.policies && self.sets && self.services && self.peers
+    }
+}
+
+/// What an agent is made of.
+pub struct Parts {
+    /// Its own queue, for what it starts beside itself.
+    pub events: mpsc::Sender<Event>,
+    /// Local settings.
+    pub local: Local,
+    /// Time between comparisons with VPP.
+    pub resync: Duration,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Where snapshots go.
+    pub snapshots: watch::Sender<Snapshot>,
+    /// Files of attachments.
+    pub store: AttachmentStore,
+    /// File of the last inputs.
+    pub statefile: StateFile,
+}
+
+impl Agent {
+    /// An agent that knows what the disk knows. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When the attachments cannot be read.
+    pub fn restore(parts: Parts) -> Result<Self, StoreError> {
+        let Parts {
+            events,
+            local,
+            resync,
+            metrics,
+            snapshots,
+            store,
+            statefile,
+        } = parts;
+        let (mut attachments, quarantined) = store.load()?;
+        for each in quarantined {
+            tracing::error!(path = %each.path.display(), reason = each.reason, "attachment file set aside");
+        }
+        // An ADD that a crash interrupted was never answered: the runtime will delete it or add again.
+        let interrupted: Vec<_> = attachments
+            .iter()
+            .filter(|each| each.state == crate::attachments::State::Reserved)
+            .cloned()
+            .collect();
+        let saved = statefile.load();
+        let restored = saved.is_some();
+        let saved = saved.unwrap_or_default();
+        let cidrs = saved.spec.as_ref().map_or(&[][..], |spec| &spec.node.pod_cidrs);
+        let mut ipam = Ipam::new(cidrs);
+        for each in &interrupted {
+            attachments.remove(&each.key());
+            cni::remove_veths(each, &[]);
+            store.remove(&each.key())?;
+        }
+        for address in attachments.iter().flat_map(|each| &each.addresses) {
+            ipam.reserve(*address);
+        }
+        let mut cooling = store.load_cooling();
+        let now = SystemTime::now();
+        cooling.extend(
+            interrupted
+                .iter()
+                .flat_map(|each| &each.addresses)
+                .map(|a| (*a, now)),
+        );
+        ipam.restore_cooling(cooling);
+        Ok(Self {
+            events,
+            local,
+            resync,
+            metrics,
+            snapshots,
+            spec: saved.spec.map(|spec| (spec, saved.generation)),
+            retained: saved.retained,
+            cluster: saved.cluster,
+            synced: Synced::default(),
+            restored,
+            statefile,
+            unsaved: false,
+            attachments,
+            store,
+            ipam,
+            adding: BTreeMap::new(),
+            deferred: BTreeSet::new(),
+            leaving: Vec::new(),
+            vpp: None,
+            vpp_down: "not connected yet".to_owned(),
+            state: State::default(),
+            read: false,
+            next_read: Instant::now(),
+            remembered: Remembered {
+                excluded: saved.excluded,
+            },
+            desired: Desired::default(),
+            last_rules: BTreeMap::new(),
+            retry: retry::Retry::default(),
+            host_side: None,
+            host_error: None,
+            dirty: true,
+        })
+    }
+
+    /// Drains the queue until `stop`, or until all senders are gone.
+    pub async fn run(mut self, mut queue: mpsc::Receiver<Event>, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                event = queue.recv() => match event {
+                    Some(event) => Some(event),
+                    None => break,
+                },
+                _ = ticks.tick() => None,
+            };
+            if let Some(event) = event {
+                self.handle(event);
+                for _ in 1..BATCH {
+                    let Ok(event) = queue.try_recv() else { break };
+                    self.handle(event);
+                }
+            }
+            self.step(Instant::now()).await;
+        }
+        // Pods are served on: nothing is undone at the end of the daemon, VPP forwards without it.
+        self.save();
+    }
+
+    /// Takes in one event; what follows from it happens in [`Agent::step`].
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Config(config) => self.take_config(config),
+            Event::Cluster(change) => self.take_cluster(change),
+            Event::Cni(call) => self.take_call(call),
+            Event::VppUp(vpp) => {
+                tracing::info!(version = vpp.version, "connected to VPP");
+                self.local.cnat = vpp.features.cnat.is_some();
+                self.local.abf = vpp.features.abf;
+                self.vpp = Some(*vpp);
+                self.read = false;
+                self.retry.clear();
+                self.dirty = true;
+            }
+            Event::VppDown(reason) => self.lose_vpp(reason),
+            Event::VppEvent => self.next_read = self.next_read.min(Instant::now() + Duration::from_secs(1)),
+            Event::Prepared(key, outcome) => self.take_prepared(&key, outcome),
+            Event::Configured(key, outcome) => self.take_configured(&key, outcome),
+            Event::HostConfigured(outcome) => {
+                if outcome.is_err() {
+                    // The next pass tries again.
+                    self.host_side = None;
+                }
+                self.dirty |= outcome.is_err() || self.host_error.is_some();
+                self.host_error = outcome.err();
+            }
+        }
+    }
+
+    fn take_config(&mut self, config: Option<Box<VppConfig>>) {
+        self.synced.config = true;
+        self.dirty = true;
+        self.unsaved = true;
+        let Some(config) = config else {
+            tracing::warn!("no VppConfig for this node: what is in VPP stays");
+            return;
+        };
+        if self
+            .spec
+            .as_ref()
+            .is_none_or(|(spec, _)| spec.revision != config.spec.revision)
+        {
+            tracing::info!(
+                revision = config.spec.revision,
+                pods = config.spec.pods.len(),
+                "configuration changed"
+            );
+        }
+        self.ipam.change_cidrs(&config.spec.node.pod_cidrs);
+        let before = self.spec.replace((config.spec, config.metadata.generation));
+        self.retain_bindings(before.map(|(spec, _)| spec.pods).unwrap_or_default());
+    }
+
+    /// Keeps the bindings of attached pods that are no longer bound, and drops those of pods that are bound again or
+    /// detached.
+    fn retain_bindings(&mut self, before: Vec<PodBinding>) {
+        for binding in before {
+            self.retained.entry(binding.uid.clone()).or_insert(binding);
+        }
+        let bound: BTreeSet<&str> = self
+            .spec
+            .iter()
+            .flat_map(|(spec, _)| &spec.pods)
+            .map(|binding| binding.uid.as_str())
+            .collect();
+        let attachments = &self.attachments;
+        self.retained
+            .retain(|uid, _| !bound.contains(uid.as_str()) && attachments.of_pod(uid).next().is_some());
+    }
+
+    /// The configuration with the retained bindings.
+    fn effective_spec(&self) -> Option<Cow<'_, VppConfigSpec>> {
+        let (spec, _) = self.spec.as_ref()?;
+        if self.retained.is_empty() {
+            return Some(Cow::Borrowed(spec));
+        }
+        let mut spec = spec.clone();
+        spec.pods.extend(self.retained.values().cloned());
+        Some(Cow::Owned(spec))
+    }
+
+    fn take_cluster(&mut self, change: Change) {
+        let synced = &mut self.synced;
+        match change {
+            Change::Policies(change) => synced.policies |= change.apply(&mut self.cluster.policies),
+            Change::Sets(change) => synced.sets |= change.apply(&mut self.cluster.sets),
+            Change::Services(change) => synced.services |= change.apply(&mut self.cluster.services),
+            Change::Peers(change) => synced.peers |= change.apply(&mut self.cluster.peers),
+        }
+        self.dirty = true;
+        self.unsaved = true;
+    }
+
+    fn lose_vpp(&mut self, reason: String) {
+        if self.vpp.take().is_some() {
+            tracing::warn!(reason, "lost VPP");
+            self.metrics.vpp_disconnects.inc();
+        }
+        self.vpp_down = reason;
+        self.read = false;
+        self.dirty = true;
+    }
+
+    /// Writes the inputs to disk if they changed, blocking.
+    fn save(&mut self) {
+        // Half a cluster is never written over a whole one.
+        if !(self.synced.all() || self.restored) {
+            return;
+        }
+        let saved = Saved {
+            spec: self.spec.as_ref().map(|(spec, _)| spec.clone()),
+            generation: self.spec.as_ref().and_then(|(_, generation)| *generation),
+            retained: self.retained.clone(),
+            cluster: self.cluster.clone(),
+            excluded: self.remembered.excluded.clone(),
+        };
+        match self.statefile.save(saved) {
+            Ok(()) => self.unsaved = false,
+            Err(error) => tracing::error!(%error, "the last state could not be written"),
+        }
+    }
+}

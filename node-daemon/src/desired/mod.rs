@@ -1,0 +1,229 @@
+//! What should be in VPP. Pure: configuration in, objects out.
+//!
+//! ```text
+//! node     gateway loopback, uplink, host tap, tunnels, routes to peers
+//! pods     interfaces of pods, their neighbours and routes
+//! policy   ACLs and the lists of each pod's interface
+//! service  cnat
+//! chain    forwarding policies, function interfaces' next hops, hops' tunnels
+//! ```
+//!
+//! What cannot be computed yet (a peer without tunnel endpoint, a function's pod that is not attached) is a
+//! [`Pending`] with a reason, never an error.
+
+mod chain;
+mod node;
+mod pods;
+mod policy;
+mod service;
+
+#[cfg(test)]
+mod tests;
+
+pub use chain::is_own_policy;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crds::VppConfigSpec;
+use crds::net::Cidr;
+use crds::vpp_config::PodBinding;
+use ipnet::IpNet;
+
+use crate::addressing;
+use crate::attachments::{Attachment, Attachments};
+use crate::cluster::Cluster;
+use crate::objects::{Area, Key, Object, Rule};
+use crate::plan::Objects;
+
+/// What the node's operator set by flags, and the daemon found out about the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Local {
+    /// Name of the Node.
+    pub node: String,
+    /// The NIC given to VPP, if any.
+    pub uplink: Option<Uplink>,
+    /// Name of the node's own tap to VPP; absent when the node does without.
+    pub host_interface: Option<String>,
+    /// Largest packet of pods, where it is not to follow from the uplink.
+    pub mtu: Option<u32>,
+    /// Whether VPP has cnat.
+    pub cnat: bool,
+    /// Whether VPP has ABF.
+    pub abf: bool,
+}
+
+/// The NIC given to VPP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplink {
+    /// Its name in the node's network namespace.
+    pub interface: String,
+    /// Addresses that VPP takes on it.
+    pub addresses: Vec<IpNet>,
+    /// Next hops of the default routes, at most one per family.
+    pub gateways: Vec<IpAddr>,
+    /// Its MTU.
+    pub mtu: u32,
+}
+
+/// MTU assumed where there is no uplink to ask.
+pub const DEFAULT_MTU: u32 = 1500;
+
+impl Local {
+    /// Addresses of this node's VPP on the underlay, at most one per family.
+    pub fn tunnel_endpoints(&self) -> Vec<IpAddr> {
+        let addresses = self.uplink.iter().flat_map(|u| &u.addresses).map(IpNet::addr);
+        let mut endpoints: Vec<IpAddr> = Vec::new();
+        for address in addresses {
+            if !endpoints.iter().any(|e| e.is_ipv6() == address.is_ipv6()) {
+                endpoints.push(address);
+            }
+        }
+        endpoints
+    }
+
+    /// MTU of the uplink.
+    pub fn uplink_mtu(&self) -> u32 {
+        self.uplink.as_ref().map_or(DEFAULT_MTU, |u| u.mtu)
+    }
+
+    /// Largest packet of pods.
+    pub fn pod_mtu(&self, spec: &VppConfigSpec) -> u32 {
+        let endpoints = self.tunnel_endpoints();
+        // IPv4 is the preferred underlay where there are both: see `node::tunnel_ends`.
+        let underlay_ipv6 = !endpoints.is_empty() && endpoints.iter().all(IpAddr::is_ipv6);
+        self.mtu
+            .unwrap_or_else(|| addressing::pod_mtu(&spec.transport.mode, self.uplink_mtu(), underlay_ipv6))
+    }
+}
+
+/// Everything that what should be in VPP depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The node's own configuration.
+    pub spec: &'a VppConfigSpec,
+    /// The rest of the cluster.
+    pub cluster: &'a Cluster,
+    /// Pods that have been attached, or are being attached.
+    pub attachments: &'a Attachments,
+    /// Attachments of which nothing may be in VPP yet (the host end of their veth is not there).
+    pub deferred: &'a BTreeSet<String>,
+    /// Local settings.
+    pub local: &'a Local,
+    /// Rules of ACLs as they were last known good, by tag: what a policy keeps while one of its sets is missing.
+    pub last_rules: &'a BTreeMap<String, Vec<Rule>>,
+}
+
+/// What should be in VPP and what is missing for the rest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Desired {
+    /// What should be in VPP.
+    pub objects: Objects,
+    /// What cannot be computed yet.
+    pub pending: Vec<Pending>,
+    /// References to policies and sets the daemon does not know, in words.
+    pub unresolved: BTreeSet<String>,
+    /// What each chain of this node needs, by namespace and name.
+    pub chains: BTreeMap<(String, String), ChainParts>,
+}
+
+/// A part of the configuration that cannot be computed yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// Which condition speaks of it.
+    pub area: Area,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// This node's part of a chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChainParts {
+    /// What must be in VPP.
+    pub keys: BTreeSet<Key>,
+    /// What is missing.
+    pub missing: Vec<String>,
+}
+
+impl Desired {
+    fn put(&mut self, key: Key, object: Object) {
+        self.objects.insert(key, object);
+    }
+
+    fn pend(&mut self, area: Area, reason: String) {
+        self.pending.push(Pending { area, reason });
+    }
+}
+
+/// A pod's attachment together with its binding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalPod<'a> {
+    attachment: &'a Attachment,
+    binding: &'a PodBinding,
+}
+
+impl Inputs<'_> {
+    /// Attached pods whose binding is known. A pod without binding has nothing in VPP: it was never told to run here,
+    /// or it is gone.
+    fn pods(&self) -> Vec<LocalPod<'_>> {
+        let bindings: BTreeMap<&str, &PodBinding> = self
+            .spec
+            .pods
+            .iter()
+            .map(|binding| (binding.uid.as_str(), binding))
+            .collect();
+        self.attachments
+            .iter()
+            .filter(|attachment| !self.deferred.contains(&attachment.id()))
+            .filter_map(|attachment| {
+                let binding = bindings.get(attachment.uid.as_str())?;
+                Some(LocalPod { attachment, binding })
+            })
+            .collect()
+    }
+
+    /// Whether any pod prefix of the node is of the family.
+    fn has_family(&self, ipv6: bool) -> bool {
+        self.spec.node.pod_cidrs.iter().any(|cidr| cidr.is_ipv6() == ipv6)
+    }
+}
+
+/// Computes what should be in VPP.
+pub fn desired(inputs: &Inputs<'_>) -> Desired {
+    let mut out = Desired::default();
+    let sets = inputs.cluster.set_members();
+    let pods = inputs.pods();
+    node::add(inputs, &mut out);
+    pods::add(inputs, &pods, &mut out);
+    policy::add(inputs, &pods, &sets, &mut out);
+    service::add(inputs, &mut out);
+    chain::add(inputs, &pods, &sets, &mut out);
+    out
+}
+
+/// What of `desired` must be in VPP before this attachment's ADD may succeed: everything of its interfaces and all that
+/// depends on.
+pub fn keys_of(attachment: &Attachment, objects: &Objects) -> BTreeSet<Key> {
+    let id = attachment.id();
+    let hosts: BTreeSet<Cidr> = attachment.addresses.iter().map(|&a| Cidr::host(a)).collect();
+    let own = |key: &Key| match key {
+        Key::Route(prefix) => hosts.contains(prefix),
+        // Which chains a pod's packets enter is not part of its own readiness.
+        Key::AbfAttach(..) => false,
+        other => match other.link() {
+            Some(crate::objects::Link::Pod(of) | crate::objects::Link::Function(of, _)) => *of == id,
+            _ => false,
+        },
+    };
+    let mut keys: BTreeSet<Key> = objects.keys().filter(|key| own(key)).cloned().collect();
+    let mut queue: Vec<Key> = keys.iter().cloned().collect();
+    while let Some(key) = queue.pop() {
+        let Some(object) = objects.get(&key) else { continue };
+        for dependency in object.dependencies(&key) {
+            if keys.insert(dependency.clone()) {
+                queue.push(dependency);
+            }
+        }
+    }
+    keys
+}

@@ -1,0 +1,385 @@
+//! Policies as ACLs (design §6).
+//!
+//! Directions are the pod's: its ingress rules are the *output* list of its interface, its egress rules the *input*
+//! list. For a pod that is isolated in at least one direction, each direction's list is
+//! ```text
+//! isolated      node permit, the policies in order, deny all
+//! not isolated  permit and reflect any: without it replies to what the pod starts would be dropped
+//! ```
+//! A pod isolated in no direction has no list. One ACL per policy and direction serves all pods bound to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crds::net::{Cidr, PortMatch, Protocol};
+use crds::policy::{PolicyAction, PolicyRule, PolicyTier};
+use crds::vpp_config::{DirectionBinding, PolicyRef};
+use crds::{SetRef, VppPolicySpec};
+use ipnet::IpNet;
+
+use super::{Desired, Inputs, LocalPod};
+use crate::addressing;
+use crate::objects::{AclLists, Action, Area, Key, Link, Object, Rule, TAG_LIMIT};
+
+const NODE_IN_ACL: &str = "contiv/permit-node/in";
+const NODE_OUT_ACL: &str = "contiv/permit-node/out";
+const DENY_ACL: &str = "contiv/deny-any";
+const ANY_ACL: &str = "contiv/permit-any";
+
+/// Most rules of one ACL: replacing a longer one stops traffic for more than about 80 ms, and VPP's reply memory is
+/// finite.
+const MAX_RULES: usize = 50_000;
+
+/// Most ACLs of one interface, both directions: VPP counts them in a u8.
+const MAX_LISTED: usize = 255;
+
+/// Direction of traffic, seen from the pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Ingress,
+    Egress,
+}
+
+impl Direction {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ingress => "in",
+            Self::Egress => "out",
+        }
+    }
+
+    fn node_acl(self) -> &'static str {
+        match self {
+            Self::Ingress => NODE_IN_ACL,
+            Self::Egress => NODE_OUT_ACL,
+        }
+    }
+}
+
+pub(super) fn add(
+    inputs: &Inputs<'_>,
+    pods: &[LocalPod<'_>],
+    sets: &BTreeMap<SetRef, Vec<Cidr>>,
+    out: &mut Desired,
+) {
+    let mut policies = Policies {
+        inputs,
+        sets,
+        tags: BTreeMap::new(),
+    };
+    for pod in pods {
+        let binding = pod.binding;
+        if binding.ingress.is_open() && binding.egress.is_open() {
+            continue;
+        }
+        let lists = AclLists {
+            input: policies.list(&binding.egress, Direction::Egress, out),
+            output: policies.list(&binding.ingress, Direction::Ingress, out),
+        };
+        let lists = bounded(lists, pod, out);
+        for tag in lists.input.iter().chain(&lists.output) {
+            add_fixed(inputs, tag, out);
+        }
+        out.put(
+            Key::AclBinding(Link::Pod(pod.attachment.id())),
+            Object::AclBinding(lists),
+        );
+    }
+}
+
+/// A list longer than VPP takes denies everything but the node instead: closed, and said.
+fn bounded(lists: AclLists, pod: &LocalPod<'_>, out: &mut Desired) -> AclLists {
+    if lists.input.len() + lists.output.len() <= MAX_LISTED {
+        return lists;
+    }
+    out.pend(
+        Area::Policies,
+        format!(
+            "pod {}/{} has more policies than VPP lists per interface ({MAX_LISTED}); all its traffic is denied",
+            pod.attachment.namespace, pod.attachment.pod
+        ),
+    );
+    let closed = |direction: Direction| vec![direction.node_acl().to_owned(), DENY_ACL.to_owned()];
+    AclLists {
+        input: closed(Direction::Egress),
+        output: closed(Direction::Ingress),
+    }
+}
+
+fn add_fixed(inputs: &Inputs<'_>, tag: &str, out: &mut Desired) {
+    let rules = match tag {
+        NODE_IN_ACL => node_rules(inputs, Direction::Ingress),
+        NODE_OUT_ACL => node_rules(inputs, Direction::Egress),
+        DENY_ACL => both_families(Action::Deny),
+        ANY_ACL => both_families(Action::Reflect),
+        _ => return,
+    };
+    out.put(Key::Acl(tag.to_owned()), Object::Acl(rules));
+}
+
+struct Policies<'a> {
+    inputs: &'a Inputs<'a>,
+    sets: &'a BTreeMap<SetRef, Vec<Cidr>>,
+    /// Tag by policy and direction; `None` where the policy contributes nothing.
+    tags: BTreeMap<(PolicyRef, &'static str), Option<String>>,
+}
+
+impl Policies<'_> {
+    fn list(&mut self, binding: &DirectionBinding, direction: Direction, out: &mut Desired) -> Vec<String> {
+        if binding.is_open() {
+            return vec![ANY_ACL.to_owned()];
+        }
+        let mut list = vec![direction.node_acl().to_owned()];
+        for policy in &binding.policies {
+            if let Some(tag) = self.acl(policy, direction, out) {
+                // VPP answers +1 when one ACL is listed twice, and may have done half of the change.
+                if !list.contains(&tag) {
+                    list.push(tag);
+                }
+            }
+        }
+        // A direction with policies of other tiers but no isolation ends open.
+        list.push(if binding.isolated { DENY_ACL } else { ANY_ACL }.to_owned());
+        list
+    }
+
+    /// Tag of the policy's ACL for the direction, which is then in `out`. `None` when nothing is known that the policy
+    /// could contribute: the list's end decides then.
+    fn acl(&mut self, policy: &PolicyRef, direction: Direction, out: &mut Desired) -> Option<String> {
+        let cached = (policy.clone(), direction.word());
+        if let Some(tag) = self.tags.get(&cached) {
+            return tag.clone();
+        }
+        let tag = tag(policy, direction);
+        let rules = self.rules(policy, direction, &tag, out);
+        let tag = rules.map(|rules| {
+            out.put(Key::Acl(tag.clone()), Object::Acl(rules));
+            tag
+        });
+        self.tags.insert(cached, tag.clone());
+        tag
+    }
+
+    fn rules(
+        &self,
+        policy: &PolicyRef,
+        direction: Direction,
+        tag: &str,
+        out: &mut Desired,
+    ) -> Option<Vec<Rule>> {
+        let last = || self.inputs.last_rules.get(tag).cloned();
+        let Some(spec) = self.inputs.cluster.policy(policy) else {
+            out.unresolved
+                .insert(format!("policy {}/{}", policy.namespace, policy.name));
+            // Deleted while still bound, or not seen yet: known rules stay, an unknown policy contributes nothing.
+            return last();
+        };
+        match compile(spec, direction, self.sets) {
+            Ok((rules, remarks)) => {
+                for remark in remarks {
+                    out.pend(
+                        Area::Policies,
+                        format!("policy {}/{}: {remark}", policy.namespace, policy.name),
+                    );
+                }
+                Some(rules)
+            }
+            Err(Incomplete::Sets(missing)) => {
+                for set in missing {
+                    out.unresolved
+                        .insert(format!("address set {}/{}", set.namespace, set.name));
+                }
+                last()
+            }
+            Err(Incomplete::TooLong(rules)) => {
+                out.pend(
+                    Area::Policies,
+                    format!(
+                        "policy {}/{} takes {rules} rules, more than {MAX_RULES}; it lets nothing pass",
+                        policy.namespace, policy.name
+                    ),
+                );
+                None
+            }
+        }
+    }
+}
+
+/// Tag of a policy's ACL: readable as far as it fits, told apart by a hash.
+fn tag(policy: &PolicyRef, direction: Direction) -> String {
+    let hash = crds::revision::short_hash(policy);
+    let end = format!("/{}/{}", &hash[..10], direction.word());
+    let mut start = format!("contiv/policy/{}/{}", policy.namespace, policy.name);
+    start.truncate(TAG_LIMIT - end.len());
+    start + &end
+}
+
+enum Incomplete {
+    Sets(BTreeSet<SetRef>),
+    TooLong(usize),
+}
+
+/// Rules of one direction of a policy, and remarks on what VPP cannot do.
+fn compile(
+    spec: &VppPolicySpec,
+    direction: Direction,
+    sets: &BTreeMap<SetRef, Vec<Cidr>>,
+) -> Result<(Vec<Rule>, Vec<String>), Incomplete> {
+    let source = match direction {
+        Direction::Ingress => &spec.ingress,
+        Direction::Egress => &spec.egress,
+    };
+    let missing: BTreeSet<SetRef> = source
+        .iter()
+        .flat_map(|rule| rule.peers.iter().flatten().chain(rule.targets.iter().flatten()))
+        .filter(|set| !sets.contains_key(set))
+        .cloned()
+        .collect();
+    if !missing.is_empty() {
+        return Err(Incomplete::Sets(missing));
+    }
+    let mut rules = Vec::new();
+    let mut remarks = Vec::new();
+    for rule in source {
+        let action = match rule.action {
+            PolicyAction::Accept => Action::Reflect,
+            PolicyAction::Deny => Action::Deny,
+            PolicyAction::Pass => {
+                // One list cannot skip the rest of a tier. What follows in the policy must not be reached by what
+                // this rule would have passed on, so the policy ends here: fewer accepts, fail closed.
+                remarks.push("a Pass rule is not supported; the rules after it have no effect".to_owned());
+                break;
+            }
+        };
+        expand(rule, action, direction, sets, &mut rules, &mut remarks);
+        if rules.len() > MAX_RULES {
+            return Err(Incomplete::TooLong(rules.len()));
+        }
+    }
+    if spec.tier == PolicyTier::NetworkPolicy {
+        // Accepts have no order among themselves: sorted, equal sets of rules are equal ACLs.
+        if rules.iter().all(|rule| rule.action == Action::Reflect) {
+            rules.sort();
+        }
+    }
+    let mut seen = BTreeSet::new();
+    rules.retain(|rule| seen.insert(*rule));
+    Ok((rules, remarks))
+}
+
+fn expand(
+    rule: &PolicyRule,
+    action: Action,
+    direction: Direction,
+    sets: &BTreeMap<SetRef, Vec<Cidr>>,
+    rules: &mut Vec<Rule>,
+    remarks: &mut Vec<String>,
+) {
+    let peers = members(rule.peers.as_deref(), sets);
+    let targets = members(rule.targets.as_deref(), sets);
+    let ports = ports(rule.ports.as_deref(), action, remarks);
+    for &peer in &peers {
+        for &target in targets.iter().filter(|target| target.is_ipv6() == peer.is_ipv6()) {
+            let (source, destination) = match direction {
+                Direction::Ingress => (peer, target),
+                Direction::Egress => (target, peer),
+            };
+            for &(protocol, destination_ports) in &ports {
+                rules.push(Rule {
+                    action,
+                    source,
+                    destination,
+                    protocol,
+                    source_ports: (0, u16::MAX),
+                    destination_ports,
+                });
+            }
+        }
+    }
+}
+
+/// Members of the sets; of absent sets: everything, in both families.
+pub(super) fn members(refs: Option<&[SetRef]>, sets: &BTreeMap<SetRef, Vec<Cidr>>) -> Vec<Cidr> {
+    match refs {
+        None => vec![any(false), any(true)],
+        Some(refs) => {
+            let all: BTreeSet<Cidr> = refs
+                .iter()
+                .filter_map(|set| sets.get(set))
+                .flatten()
+                .copied()
+                .collect();
+            all.into_iter().collect()
+        }
+    }
+}
+
+fn ports(ports: Option<&[PortMatch]>, action: Action, remarks: &mut Vec<String>) -> Vec<(u8, (u16, u16))> {
+    let Some(ports) = ports else {
+        return vec![(0, (0, u16::MAX))];
+    };
+    let mut matches = Vec::new();
+    for port in ports {
+        let all = port.port.is_none();
+        match (port.protocol, action) {
+            (Protocol::Sctp, _) if all => matches.push((port.protocol.number(), port.range())),
+            // VPP's ACLs know ports of TCP and UDP only. An accept that cannot be as narrow as asked is left out, a
+            // deny that cannot be is made wider: closed in both cases.
+            (Protocol::Sctp, Action::Deny) => {
+                remarks.push("VPP cannot match SCTP ports; the rule denies all of SCTP".to_owned());
+                matches.push((port.protocol.number(), (0, u16::MAX)));
+            }
+            (Protocol::Sctp, _) => {
+                remarks.push("VPP cannot match SCTP ports; the rule lets no SCTP pass".to_owned());
+            }
+            (protocol, _) => matches.push((protocol.number(), port.range())),
+        }
+    }
+    matches
+}
+
+/// All addresses of a family.
+pub(super) fn any(ipv6: bool) -> Cidr {
+    Cidr::from(if ipv6 {
+        IpNet::from(ipnet::Ipv6Net::default())
+    } else {
+        IpNet::from(ipnet::Ipv4Net::default())
+    })
+}
+
+fn both_families(action: Action) -> Vec<Rule> {
+    [false, true]
+        .map(|ipv6| whole(action, any(ipv6), any(ipv6)))
+        .to_vec()
+}
+
+pub(super) fn whole(action: Action, source: Cidr, destination: Cidr) -> Rule {
+    Rule {
+        action,
+        source,
+        destination,
+        protocol: 0,
+        source_ports: (0, u16::MAX),
+        destination_ports: (0, u16::MAX),
+    }
+}
+
+/// Between the node and its pods everything passes, as Kubernetes demands: kubelet's probes come from the node's
+/// addresses. The gateways are VPP itself; its underlay addresses stand in for a pod that reaches itself through a
+/// Service, which no policy may forbid. One ACL per direction, or a pod could speak to all under the node's address.
+fn node_rules(inputs: &Inputs<'_>, direction: Direction) -> Vec<Rule> {
+    let mut addresses: BTreeSet<IpAddr> = inputs.spec.node.addresses.iter().copied().collect();
+    addresses.extend(addressing::gateways(inputs.spec));
+    addresses.extend(super::service::snat_addresses(inputs).into_iter().flatten());
+    addresses
+        .into_iter()
+        .map(|address| {
+            let host = Cidr::host(address);
+            let any = any(address.is_ipv6());
+            match direction {
+                Direction::Ingress => whole(Action::Reflect, host, any),
+                Direction::Egress => whole(Action::Reflect, any, host),
+            }
+        })
+        .collect()
+}

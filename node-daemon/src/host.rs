@@ -1,0 +1,230 @@
+//! The node's own side of its tap to VPP: routes to all pods, so that the node (kubelet's probes above all) and pods
+//! reach each other. The node's other connections never depend on VPP.
+//!
+//! Routes carry a protocol number of ours: by it those that are no longer wanted are found. They go with the tap.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crds::VppConfigSpec;
+use crds::net::Cidr;
+use futures::TryStreamExt;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol};
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+
+use crate::addressing::{gateway, node_mac};
+use crate::cluster::{Cluster, of_family};
+use crate::desired::Local;
+
+/// Protocol number of our routes: above those that iproute2 and routing daemons use.
+const PROTOCOL: u8 = 196;
+
+/// What the node's side of the tap should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostSide {
+    /// Name of the tap on the node.
+    pub ifname: String,
+    /// Its MTU.
+    pub mtu: u32,
+    /// VPP's gateways and the hardware address behind which they are.
+    pub gateways: Vec<IpAddr>,
+    /// Hardware address of VPP's end.
+    pub gateway_mac: [u8; 6],
+    /// Prefixes of pods of all nodes, with gateway and, where the node has one, source address.
+    pub routes: BTreeSet<(Cidr, IpAddr, Option<IpAddr>)>,
+}
+
+/// Something the kernel refused.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The tap is not there.
+    #[error("there is no interface {0}")]
+    Missing(String),
+    /// A request failed.
+    #[error("{what}: {source}")]
+    Kernel {
+        /// What was asked.
+        what: String,
+        /// What the kernel says.
+        source: rtnetlink::Error,
+    },
+    /// There is no netlink.
+    #[error("opening netlink: {0}")]
+    Open(std::io::Error),
+}
+
+/// What the node's side should be; `None` where the node does without.
+pub fn host_side(spec: &VppConfigSpec, cluster: &Cluster, local: &Local) -> Option<HostSide> {
+    let ifname = local.host_interface.clone()?;
+    let gateways: Vec<IpAddr> = spec.node.pod_cidrs.iter().map(gateway).collect();
+    let peers = cluster.peers_of(&local.node);
+    let prefixes = spec
+        .node
+        .pod_cidrs
+        .iter()
+        .chain(peers.values().flat_map(|peer| &peer.pod_cidrs));
+    let routes = prefixes
+        .filter_map(|prefix| {
+            let via = of_family(&gateways, prefix.is_ipv6())?;
+            Some((*prefix, via, of_family(&spec.node.addresses, prefix.is_ipv6())))
+        })
+        .collect();
+    Some(HostSide {
+        ifname,
+        mtu: local.pod_mtu(spec),
+        gateways,
+        gateway_mac: node_mac(&local.node, "host").0,
+        routes,
+    })
+}
+
+/// MTU of an interface of the node, if there is such an interface.
+pub fn interface_mtu(name: &str) -> Option<u32> {
+    std::fs::read_to_string(format!("/sys/class/net/{name}/mtu"))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// Makes the node's side as it should be. May be repeated.
+///
+/// # Errors
+/// At the first request the kernel refuses.
+pub async fn configure(side: &HostSide) -> Result<(), HostError> {
+    let (connection, kernel, _) = rtnetlink::new_connection().map_err(HostError::Open)?;
+    let connection = tokio::spawn(connection);
+    let outcome = configure_with(&kernel, side).await;
+    connection.abort();
+    outcome
+}
+
+async fn configure_with(kernel: &Handle, side: &HostSide) -> Result<(), HostError> {
+    let index = index(kernel, &side.ifname).await?;
+    let change = LinkUnspec::new_with_index(index).up().mtu(side.mtu).build();
+    kernel
+        .link()
+        .set(change)
+        .execute()
+        .await
+        .map_err(refused("bringing the tap up"))?;
+    for &gateway in &side.gateways {
+        let request = kernel
+            .neighbours()
+            .add(index, gateway)
+            .link_layer_address(&side.gateway_mac);
+        request
+            .replace()
+            .execute()
+            .await
+            .map_err(refused(format!("neighbour {gateway}")))?;
+    }
+    for &(prefix, via, source) in &side.routes {
+        let add = |source| {
+            let route = route(index, prefix, via, source);
+            kernel.route().add(route).replace().execute()
+        };
+        let mut done = add(source).await;
+        if done.is_err() && source.is_some() {
+            // The node's address is not on this host (yet): a route without it is better than none.
+            done = add(None).await;
+        }
+        done.map_err(refused(format!("route {prefix} via {via}")))?;
+    }
+    remove_old(kernel, index, side).await
+}
+
+async fn index(kernel: &Handle, name: &str) -> Result<u32, HostError> {
+    let mut found = kernel.link().get().match_name(name.to_owned()).execute();
+    match found.try_next().await {
+        Ok(Some(message)) => {
+            let named = message
+                .attributes
+                .iter()
+                .any(|a| matches!(a, LinkAttribute::IfName(of) if of == name));
+            if named {
+                Ok(message.header.index)
+            } else {
+                Err(HostError::Missing(name.to_owned()))
+            }
+        }
+        Ok(None) | Err(_) => Err(HostError::Missing(name.to_owned())),
+    }
+}
+
+fn route(index: u32, prefix: Cidr, via: IpAddr, source: Option<IpAddr>) -> RouteMessage {
+    macro_rules! build {
+        ($family:ty, $network:expr, $via:expr, $source:expr) => {{
+            let mut builder = RouteMessageBuilder::<$family>::new()
+                .output_interface(index)
+                .destination_prefix($network, prefix.prefix_len())
+                .gateway($via)
+                .onlink()
+                .protocol(RouteProtocol::Other(PROTOCOL));
+            if let Some(source) = $source {
+                builder = builder.pref_source(source);
+            }
+            builder.build()
+        }};
+    }
+    match (prefix.network(), via, source) {
+        (IpAddr::V4(network), IpAddr::V4(via), Some(IpAddr::V4(source))) => {
+            build!(Ipv4Addr, network, via, Some(source))
+        }
+        (IpAddr::V6(network), IpAddr::V6(via), Some(IpAddr::V6(source))) => {
+            build!(Ipv6Addr, network, via, Some(source))
+        }
+        (IpAddr::V4(network), IpAddr::V4(via), _) => build!(Ipv4Addr, network, via, None),
+        (IpAddr::V6(network), IpAddr::V6(via), _) => build!(Ipv6Addr, network, via, None),
+        // `host_side` pairs families.
+        _ => RouteMessage::default(),
+    }
+}
+
+async fn remove_old(kernel: &Handle, index: u32, side: &HostSide) -> Result<(), HostError> {
+    let wanted: BTreeSet<Cidr> = side.routes.iter().map(|(prefix, ..)| *prefix).collect();
+    for ipv6 in [false, true] {
+        let mut filter = RouteMessage::default();
+        filter.header.address_family = if ipv6 {
+            AddressFamily::Inet6
+        } else {
+            AddressFamily::Inet
+        };
+        let mut routes = kernel.route().get(filter).execute();
+        let mut old = Vec::new();
+        while let Some(message) = routes.try_next().await.map_err(refused("listing routes"))? {
+            let ours = message.header.protocol == RouteProtocol::Other(PROTOCOL)
+                && message.attributes.contains(&RouteAttribute::Oif(index));
+            if ours && !destination(&message).is_some_and(|prefix| wanted.contains(&prefix)) {
+                old.push(message);
+            }
+        }
+        for message in old {
+            kernel
+                .route()
+                .del(message)
+                .execute()
+                .await
+                .map_err(refused("removing an old route"))?;
+        }
+    }
+    Ok(())
+}
+
+fn destination(message: &RouteMessage) -> Option<Cidr> {
+    let address: IpAddr = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(a)) => Some((*a).into()),
+        RouteAttribute::Destination(RouteAddress::Inet6(a)) => Some((*a).into()),
+        _ => None,
+    })?;
+    ipnet::IpNet::new(address, message.header.destination_prefix_length)
+        .ok()
+        .map(Cidr::from)
+}
+
+fn refused(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> HostError {
+    let what = what.into();
+    move |source| HostError::Kernel { what, source }
+}

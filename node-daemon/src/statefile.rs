@@ -1,0 +1,116 @@
+//! The last known inputs on disk: a node that starts while the API server is away still serves its pods.
+//!
+//! # Guarantees
+//! The file is whole or absent: written beside its place, synced, renamed, the directory synced.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crds::VppConfigSpec;
+use crds::net::Cidr;
+use crds::vpp_config::PodBinding;
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::Cluster;
+
+/// What is kept.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Saved {
+    /// The node's configuration.
+    pub spec: Option<VppConfigSpec>,
+    /// Its generation.
+    pub generation: Option<i64>,
+    /// Bindings of attached pods that the configuration no longer has, by UID.
+    pub retained: BTreeMap<String, PodBinding>,
+    /// The rest of the cluster.
+    pub cluster: Cluster,
+    /// Destinations excluded from source NAT: VPP does not tell them.
+    pub excluded: BTreeSet<Cidr>,
+}
+
+/// The file. Methods block on the disk.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    last: Option<Saved>,
+    written: Option<Instant>,
+}
+
+/// Shortest time between writes: a cluster in motion is not worth a sync per event, and what the last moment brought
+/// is told again by the API server.
+const PAUSE: Duration = Duration::from_secs(2);
+
+impl StateFile {
+    /// The file in `state_dir`.
+    pub fn new(state_dir: &Path) -> Self {
+        Self {
+            path: state_dir.join("state.json"),
+            last: None,
+            written: None,
+        }
+    }
+
+    /// What was saved. A file that cannot be read is as good as none: the API server has it all.
+    pub fn load(&self) -> Option<Saved> {
+        let bytes = fs::read(&self.path).ok()?;
+        match serde_json::from_slice(&bytes) {
+            Ok(saved) => Some(saved),
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "the last state cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Whether a write would be too soon after the last one.
+    pub fn resting(&self) -> bool {
+        self.written.is_some_and(|at| at.elapsed() < PAUSE)
+    }
+
+    /// Writes `saved` unless it was written before.
+    ///
+    /// # Errors
+    /// When the disk refuses; the file then holds what it held.
+    pub fn save(&mut self, saved: Saved) -> io::Result<()> {
+        if self.last.as_ref() == Some(&saved) {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&saved)?;
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(directory)?;
+        let beside = self.path.with_extension("json.new");
+        let mut file = File::create(&beside)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, &self.path)?;
+        File::open(directory)?.sync_all()?;
+        self.written = Some(Instant::now());
+        self.last = Some(saved);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_saved_is_loaded_and_a_broken_file_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut file = StateFile::new(directory.path());
+        assert_eq!(file.load(), None);
+        let saved = Saved {
+            generation: Some(7),
+            excluded: ["10.1.0.0/16".parse().unwrap()].into(),
+            ..Saved::default()
+        };
+        file.save(saved.clone()).unwrap();
+        assert_eq!(StateFile::new(directory.path()).load(), Some(saved));
+        fs::write(directory.path().join("state.json"), b"{\"spec\":").unwrap();
+        assert_eq!(StateFile::new(directory.path()).load(), None);
+    }
+}
