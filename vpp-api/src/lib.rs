@@ -1,7 +1,7 @@
 //! VPP binary API: codec, messages, async pipelined client over the unix socket.
 //!
 //! * [`codec`]: how fields look on the wire; [`message`]: how messages and frames do.
-//! * [`types`] and [`messages`]: VPP's own types and messages, under VPP's own names. Both directions are defined for
+//! * [`types`] and [`mod@messages`]: VPP's own types and messages, under VPP's own names. Both directions are defined for
 //!   every message, because a stand-in for VPP needs the other half.
 //! * [`table`]: what the connected VPP offers, by message name and CRC.
 //! * [`client`]: the connection, with pipelined requests, dumps and events.
@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod codec;
+mod enums;
 pub mod error;
 pub mod frames;
 mod macros;

@@ -1,4 +1,4 @@
-//! Addresses and prefixes (VPP: `vnet/ip/ip_types.api`, `vnet/ethernet/ethernet_types.api`).
+//! Addresses and prefixes (VPP: `vnet/ip/ip_types.api`).
 
 use crate::codec::{Decode, DecodeError, Encode, EncodeError, Reader, Wire, Writer, Zero};
 use crate::shape::{FieldSpec, Repeat, Shape};
@@ -323,71 +323,6 @@ impl FromStr for Prefix {
     }
 }
 
-/// `mac_address`.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MacAddress(pub [u8; 6]);
-
-/// A text that is not six hex bytes with colons.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a MAC address; expected six hex bytes like 02:fe:00:00:00:01")]
-pub struct MacParseError(pub String);
-
-impl fmt::Display for MacAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl fmt::Debug for MacAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for MacAddress {
-    type Err = MacParseError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || MacParseError(text.to_owned());
-        let mut bytes = [0; 6];
-        let mut parts = text.split(':');
-        for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(bad)?;
-            *byte = u8::from_str_radix(part, 16).map_err(|_| bad())?;
-        }
-        if parts.next().is_some() {
-            Err(bad())
-        } else {
-            Ok(Self(bytes))
-        }
-    }
-}
-
-impl Encode for MacAddress {
-    fn encode(&self, w: &mut Writer) -> Result<(), EncodeError> {
-        w.bytes(&self.0);
-        Ok(())
-    }
-}
-
-impl Decode for MacAddress {
-    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self(r.array()?))
-    }
-}
-
-impl Zero for MacAddress {
-    fn zero() -> Self {
-        Self::default()
-    }
-}
-
-impl Wire for MacAddress {
-    const MIN_SIZE: usize = 6;
-    const SHAPE: Shape = Shape::Alias("mac_address");
-}
-
 crate::wire_enum! {
     /// Address family as VPP numbers it.
     pub enum AddressFamily("address_family"): u8 {
@@ -407,36 +342,41 @@ impl AddressFamily {
     }
 }
 
-crate::wire_enum! {
-    /// IANA protocol number; any value is allowed, these have names in VPP. 0 in an ACL rule means any.
-    pub enum IpProto("ip_proto"): u8 {
-        IP_API_PROTO_HOPOPT = 0,
-        IP_API_PROTO_ICMP = 1,
-        IP_API_PROTO_IGMP = 2,
-        IP_API_PROTO_TCP = 6,
-        IP_API_PROTO_UDP = 17,
-        IP_API_PROTO_GRE = 47,
-        IP_API_PROTO_ESP = 50,
-        IP_API_PROTO_AH = 51,
-        IP_API_PROTO_ICMP6 = 58,
-        IP_API_PROTO_EIGRP = 88,
-        IP_API_PROTO_OSPF = 89,
-        IP_API_PROTO_SCTP = 132,
-        IP_API_PROTO_RESERVED = 255,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::Prefix;
 
-crate::wire_enum! {
-    /// Which parts of a packet choose among several paths.
-    pub flags IpFlowHashConfigV2("ip_flow_hash_config_v2"): u32 {
-        IP_API_V2_FLOW_HASH_SRC_IP = 1,
-        IP_API_V2_FLOW_HASH_DST_IP = 2,
-        IP_API_V2_FLOW_HASH_SRC_PORT = 4,
-        IP_API_V2_FLOW_HASH_DST_PORT = 8,
-        IP_API_V2_FLOW_HASH_PROTO = 16,
-        IP_API_V2_FLOW_HASH_REVERSE = 32,
-        IP_API_V2_FLOW_HASH_SYMETRIC = 64,
-        IP_API_V2_FLOW_HASH_FLOW_LABEL = 128,
-        IP_API_V2_FLOW_HASH_GTPV1_TEID = 256,
+    fn prefix(text: &str) -> Prefix {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn host_bits_are_kept_until_asked_to_go() {
+        assert_eq!(prefix("10.1.2.3/24").to_string(), "10.1.2.3/24");
+        assert_eq!(prefix("10.1.2.3/24").network(), prefix("10.1.2.0/24"));
+        assert_eq!(prefix("10.1.2.3/0").network(), prefix("0.0.0.0/0"));
+        assert_eq!(prefix("10.1.2.3/32").network(), prefix("10.1.2.3/32"));
+        assert_eq!(prefix("fd00:1:2::3/33").network(), prefix("fd00:1::/33"));
+        assert_eq!(prefix("fd00:1:8000::3/33").network(), prefix("fd00:1:8000::/33"));
+        assert_eq!(prefix("fd00::3/0").network(), Prefix::any(true));
+        assert_eq!(
+            prefix("fd00::3/128").network(),
+            Prefix::host("fd00::3".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn what_is_no_prefix_is_refused() {
+        for bad in [
+            "10.1.2.3",
+            "10.1.2.3/33",
+            "fd00::/129",
+            "10.1.2/24",
+            "/24",
+            "10.1.2.3/",
+            "10.1.2.3/-1",
+        ] {
+            assert!(bad.parse::<Prefix>().is_err(), "{bad}");
+        }
     }
 }

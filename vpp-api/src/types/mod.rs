@@ -5,12 +5,16 @@ mod cnat;
 mod fib;
 mod interface;
 mod ip;
+mod ip_enums;
+mod mac;
 
 pub use acl::*;
 pub use cnat::*;
 pub use fib::*;
 pub use interface::*;
 pub use ip::*;
+pub use ip_enums::*;
+pub use mac::*;
 
 /// `~0`: no interface, all interfaces, "choose one", depending on the message. 0 is a valid index nearly everywhere.
 pub const NO_INDEX: u32 = u32::MAX;
