@@ -15,7 +15,7 @@ use crate::net::{Cidr, PortMatch};
     version = "v1alpha1",
     kind = "ServiceChain",
     plural = "servicechains",
-    shortname = "sc",
+    shortname = "schain",
     namespaced,
     status = "ServiceChainStatus",
     category = "contiv",
