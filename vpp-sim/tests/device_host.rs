@@ -1,4 +1,5 @@
 //! Host devices without an engine: frames are relayed between two of them, real kernels talk at the ends.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The server through the project's own client: what each request does, with VPP's return codes.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -1,4 +1,9 @@
 //! The whole dataplane with real packets: kernels in network namespaces at the ends, the API in front.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail like tests"
+)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The socket, byte by byte, as `vlibmemory/socket_api.c` and real VPP 26.06 have it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};

@@ -1,5 +1,9 @@
 //! Network namespaces for tests, removed when dropped.
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part; helpers fail like tests"
+)]
 
 use std::fs::File;
 use std::process::Command;
