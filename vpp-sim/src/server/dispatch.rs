@@ -312,9 +312,14 @@ mod tests {
             let id = dispatcher.ids.id(name);
             assert_ne!(id, 0, "{name}");
             let (message, _) = name.rsplit_once('_').unwrap();
-            let answer = ["_reply", "_details", "_event"].iter().any(|end| message.ends_with(end));
+            let answer = ["_reply", "_details", "_event"]
+                .iter()
+                .any(|end| message.ends_with(end));
             let by_hand = message == "sockclnt_create" || message == "sockclnt_delete";
-            let handled = dispatcher.handlers.get(usize::from(id)).is_some_and(Option::is_some);
+            let handled = dispatcher
+                .handlers
+                .get(usize::from(id))
+                .is_some_and(Option::is_some);
             assert_eq!(handled, !answer && !by_hand, "{name}");
         }
     }
@@ -323,7 +328,12 @@ mod tests {
     fn handlers_for_what_is_absent_are_absent() {
         let offered: Vec<&str> = offered().into_iter().flat_map(|(_, names)| names).collect();
         for name in ABSENT {
-            assert!(!offered.iter().any(|offer| offer.rsplit_once('_').unwrap().0 == name), "{name}");
+            assert!(
+                !offered
+                    .iter()
+                    .any(|offer| offer.rsplit_once('_').unwrap().0 == name),
+                "{name}"
+            );
         }
     }
 }
