@@ -52,6 +52,9 @@ pub struct Config {
     /// Seconds between comparisons of everything with what VPP really has.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     pub resync_seconds: u64,
+    /// Seconds between signs of life; after four periods without one the operator calls the status unknown.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub heartbeat_seconds: u64,
     /// Log format.
     #[arg(long, default_value = "text", env = "LOG_FORMAT")]
     pub log_format: String,
@@ -78,6 +81,11 @@ impl Config {
             cnat: true,
             abf: true,
         }
+    }
+
+    /// Time between signs of life.
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_secs(self.heartbeat_seconds)
     }
 
     /// Time between comparisons with VPP.

@@ -1,13 +1,14 @@
 //! Wiring: files, sockets, tasks.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use prometheus_client::registry::Registry;
 use runtime::{Admin, Readiness, Tasks, heartbeat};
-use tokio::sync::{mpsc, watch as latest};
+use tokio::sync::{Notify, mpsc, watch as latest};
 use tokio_util::sync::CancellationToken;
 use vpp_api::client::VppEvent;
 use vpp_api::messages::interface::WantInterfaceEvents;
@@ -24,9 +25,6 @@ use crate::{host, status, watch};
 
 /// How long tasks have to end.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// Time between signs of life.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Time between questions whether VPP still answers, when nothing else is asked.
 const PING: Duration = Duration::from_secs(5);
@@ -119,11 +117,13 @@ async fn start(config: Config, tasks: &mut Tasks) -> Result<(), RunError> {
         tell_readiness(snapshot.clone(), readiness, tasks.token()),
     );
     watch::spawn(tasks, &client, &config.node_name, &events);
+    let revived = Arc::new(Notify::new());
     let task = status::run(
         client.clone(),
         config.node_name.clone(),
         snapshot,
         metrics,
+        Arc::clone(&revived),
         tasks.token(),
     );
     tasks.spawn("status", task);
@@ -132,9 +132,12 @@ async fn start(config: Config, tasks: &mut Tasks) -> Result<(), RunError> {
         name: format!("node-{}", config.node_name),
         holder: config.node_name.clone(),
         manager: crds::NODE_MANAGER.to_owned(),
-        period: HEARTBEAT,
+        period: config.heartbeat(),
     };
-    tasks.spawn("heartbeat", heartbeat::beat(client, lease, tasks.token()));
+    tasks.spawn(
+        "heartbeat",
+        heartbeat::beat(client, lease, revived, tasks.token()),
+    );
     Ok(())
 }
 
@@ -158,7 +161,7 @@ async fn forward(
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
     while let Some(Some(call)) = stop.run_until_cancelled(calls.recv()).await {
-        if events.send(Event::Cni(call)).await.is_err() {
+        if events.send(Event::Cni(Box::new(call))).await.is_err() {
             break;
         }
     }

@@ -4,6 +4,7 @@
 //! most, so that churn elsewhere in the cluster costs no writes here.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crds::conditions::{self, CHAINS_APPLIED, INTERFACES_APPLIED, POLICIES_APPLIED, READY};
@@ -13,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -144,11 +145,15 @@ fn differ(a: &VppConfigStatus, b: &VppConfigStatus) -> bool {
 }
 
 /// Writes the status of `node` whenever it changes, until `stop`.
+///
+/// After `revived` the status as stored is read again: while the daemon could not be heard, the operator may have called
+/// it unknown.
 pub async fn run(
     client: Client,
     node: String,
     mut snapshots: watch::Receiver<Snapshot>,
     metrics: Metrics,
+    revived: Arc<Notify>,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
     let api: Api<VppConfig> = Api::all(client);
@@ -177,6 +182,10 @@ pub async fn run(
             tokio::select! {
                 changed = snapshots.changed() => changed.is_ok(),
                 () = sleep_until(due) => true,
+                () = revived.notified() => {
+                    written = current(&api, &node, &stop).await.unwrap_or_default();
+                    true
+                }
             }
         };
         match stop.run_until_cancelled(changed).await {

@@ -8,7 +8,7 @@
 //!
 //! One process leads (a Lease); the others keep their caches warm. Where to look: what is watched
 //! [`watch`], what is known [`state`], why something was or was not written [`plan`], when
-//! [`control`], what a ServiceChain's status says [`status`].
+//! [`control`], what a ServiceChain's status says [`status`], how a silent daemon is noticed [`silence`].
 
 pub mod config;
 pub mod control;
@@ -17,6 +17,7 @@ pub mod install;
 pub mod metrics;
 pub mod objects;
 pub mod plan;
+pub mod silence;
 pub mod state;
 pub mod status;
 pub mod watch;
@@ -131,6 +132,15 @@ async fn operate(
         stop.run_until_cancelled(publisher).await;
         Ok::<_, Infallible>(())
     });
+    tasks.spawn(
+        "heartbeats",
+        silence::run(
+            client.clone(),
+            config.namespace.clone(),
+            leader.clone(),
+            token.clone(),
+        ),
+    );
     let links = Links {
         client,
         inputs,

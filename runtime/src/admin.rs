@@ -154,11 +154,7 @@ impl Admin {
             .route("/metrics", get(metrics))
             .with_state(Arc::new(registry))
             .route("/healthz", get(|| async { "ok\n" }))
-            .merge(
-                Router::new()
-                    .route("/readyz", get(ready))
-                    .with_state(readiness),
-            );
+            .merge(Router::new().route("/readyz", get(ready)).with_state(readiness));
         axum::serve(self.listener, app)
             .with_graceful_shutdown(shutdown.cancelled_owned())
             .await
@@ -234,10 +230,7 @@ mod tests {
         );
         stores.open();
         let answer = fetch(address, "/readyz").await;
-        assert!(
-            answer.ends_with("not ready\nvpp: not connected\n"),
-            "{answer}"
-        );
+        assert!(answer.ends_with("not ready\nvpp: not connected\n"), "{answer}");
         vpp.open();
         assert!(fetch(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         stores.close("relisting");

@@ -5,6 +5,7 @@
 //! a status, and a status then need not move while nothing changes.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -12,7 +13,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -36,10 +38,19 @@ pub struct Settings {
 
 /// Renews the Lease every period until `stop` is cancelled. Errors of the API server are logged and
 /// the next period tries again: a heartbeat that can't be sent is one that is missed, and no more.
-pub async fn beat(client: Client, settings: Settings, stop: CancellationToken) -> Result<(), Infallible> {
+///
+/// `revived` is notified by the first renewal after so long a silence that others may have taken us
+/// for dead and said so.
+pub async fn beat(
+    client: Client,
+    settings: Settings,
+    revived: Arc<Notify>,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
     let api: Api<Lease> = Api::namespaced(client, &settings.namespace);
     let mut ticks = interval(settings.period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut renewed = Instant::now();
     let renewals = async {
         loop {
             ticks.tick().await;
@@ -47,7 +58,12 @@ pub async fn beat(client: Client, settings: Settings, stop: CancellationToken) -
             let params = PatchParams::apply(&settings.manager).force();
             let patch = Patch::Apply(&lease);
             match timeout(settings.period, api.patch(&settings.name, &params, &patch)).await {
-                Ok(Ok(_)) => {}
+                Ok(Ok(_)) => {
+                    if renewed.elapsed() >= settings.period * (MISSED_PERIODS - 1) {
+                        revived.notify_one();
+                    }
+                    renewed = Instant::now();
+                }
                 Ok(Err(error)) => warn!(lease = settings.name, %error, "Heartbeat not sent"),
                 Err(_) => warn!(lease = settings.name, "Heartbeat not sent: no answer"),
             }

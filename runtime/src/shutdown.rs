@@ -51,10 +51,7 @@ impl Tasks {
     /// # Errors
     /// The signals cannot be caught.
     pub fn with_signals() -> std::io::Result<Self> {
-        let signals = (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        );
+        let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         Ok(Self {
             signals: Some(signals),
             ..Self::new(CancellationToken::new())

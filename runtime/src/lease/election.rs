@@ -80,8 +80,7 @@ impl Election {
 
     /// When we stop leading unless a renewal succeeds before; `None` if we never led.
     pub fn deadline(&self) -> Option<Instant> {
-        self.renewed
-            .map(|renewed| renewed + self.timing.renew_deadline)
+        self.renewed.map(|renewed| renewed + self.timing.renew_deadline)
     }
 
     /// Takes in what the Lease says (`None`: there is none) and decides.
@@ -111,9 +110,9 @@ impl Election {
     }
 
     fn is_stale(&self, now: Instant) -> bool {
-        self.seen.as_ref().is_some_and(|(_, since)| {
-            now.saturating_duration_since(*since) >= self.timing.lease_duration
-        })
+        self.seen
+            .as_ref()
+            .is_some_and(|(_, since)| now.saturating_duration_since(*since) >= self.timing.lease_duration)
     }
 
     /// Our write, begun at `begun`, succeeded with this claim: we lead.

@@ -109,11 +109,7 @@ async fn stand(
     }
 }
 
-async fn attempt(
-    api: &Api<Lease>,
-    settings: &Settings,
-    election: &mut Election,
-) -> kube::Result<Step> {
+async fn attempt(api: &Api<Lease>, settings: &Settings, election: &mut Election) -> kube::Result<Step> {
     let stored = api.get_opt(&settings.name).await?;
     let claim = stored.as_ref().map(claim_of);
     let begun = Instant::now();
@@ -163,23 +159,13 @@ fn claim_of(lease: &Lease) -> Claim {
     let spec = lease.spec.clone().unwrap_or_default();
     Claim {
         holder: spec.holder_identity,
-        renewed: spec
-            .renew_time
-            .map(|time| time.0.to_string())
-            .unwrap_or_default(),
+        renewed: spec.renew_time.map(|time| time.0.to_string()).unwrap_or_default(),
         transitions: spec.lease_transitions.unwrap_or_default(),
     }
 }
 
-fn lease_for(
-    settings: &Settings,
-    stored: Option<&Lease>,
-    transition: bool,
-    now: Timestamp,
-) -> Lease {
-    let before = stored
-        .and_then(|lease| lease.spec.clone())
-        .unwrap_or_default();
+fn lease_for(settings: &Settings, stored: Option<&Lease>, transition: bool, now: Timestamp) -> Lease {
+    let before = stored.and_then(|lease| lease.spec.clone()).unwrap_or_default();
     let seconds = i32::try_from(settings.timing.lease_duration.as_secs()).unwrap_or(i32::MAX);
     Lease {
         metadata: ObjectMeta {
@@ -237,11 +223,7 @@ mod tests {
 
         let renewed = lease_for(&settings("a"), Some(&first), false, at(102));
         let spec = renewed.spec.clone().unwrap();
-        assert_eq!(
-            spec.acquire_time,
-            Some(MicroTime(at(100))),
-            "kept by a renewal"
-        );
+        assert_eq!(spec.acquire_time, Some(MicroTime(at(100))), "kept by a renewal");
         assert_eq!(spec.renew_time, Some(MicroTime(at(102))));
         assert_eq!(spec.lease_transitions, Some(0));
         assert_ne!(
