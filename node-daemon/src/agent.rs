@@ -40,10 +40,6 @@ use crate::watch::Change;
 pub use snapshot::{AreaState, Snapshot};
 
 /// What the agent is told.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a few hundred bytes per CNI request, which live for as long as it waits in the queue"
-)]
 #[derive(Debug)]
 pub enum Event {
     /// The node's own VppConfig; `None` when there is none, which means "no opinion", never "flush".
@@ -51,7 +47,7 @@ pub enum Event {
     /// Something about the rest of the cluster.
     Cluster(Change),
     /// A CNI request.
-    Cni(CniCall),
+    Cni(Box<CniCall>),
     /// VPP is there, freshly connected: what it has is not known.
     VppUp(Box<Vpp>),
     /// VPP is gone, and why.
@@ -266,7 +262,7 @@ impl Agent {
         match event {
             Event::Config(config) => self.take_config(config),
             Event::Cluster(change) => self.take_cluster(change),
-            Event::Cni(call) => self.take_call(call),
+            Event::Cni(call) => self.take_call(*call),
             Event::VppUp(vpp) => {
                 tracing::info!(version = vpp.version, "connected to VPP");
                 self.local.cnat = vpp.features.cnat.is_some();

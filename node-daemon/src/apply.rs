@@ -204,3 +204,6 @@ fn record(state: &mut State, step: &Step, effect: Effect) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -208,3 +208,6 @@ fn push_by_rank(plan: &mut Plan, steps: Vec<Step>, reverse: bool) {
         plan.stages.extend(stages);
     }
 }
+
+#[cfg(test)]
+mod tests;

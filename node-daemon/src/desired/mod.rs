@@ -18,7 +18,7 @@ mod policy;
 mod service;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use chain::is_own_policy;
 
