@@ -63,9 +63,7 @@ pub struct NetConf {
     pub other: BTreeMap<String, Value>,
 }
 
-fn null_is_empty<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<AttachmentKey>>, D::Error> {
+fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<AttachmentKey>>, D::Error> {
     let list = Option::<Vec<AttachmentKey>>::deserialize(deserializer)?;
     Ok(Some(list.unwrap_or_default()))
 }
@@ -130,9 +128,7 @@ impl NetConf {
         let unknown = self
             .other
             .iter()
-            .filter(|(key, _)| {
-                !IGNORED_KEYS.contains(&key.as_str()) && !key.starts_with("cni.dev/")
-            })
+            .filter(|(key, _)| !IGNORED_KEYS.contains(&key.as_str()) && !key.starts_with("cni.dev/"))
             .map(|(key, value)| (key.clone(), value));
         let capabilities = self
             .runtime_config
@@ -155,9 +151,7 @@ impl NetConf {
 
     /// State directory of the node daemon.
     pub fn state_dir(&self) -> &Path {
-        self.state_dir
-            .as_deref()
-            .unwrap_or(Path::new(DEFAULT_STATE_DIR))
+        self.state_dir.as_deref().unwrap_or(Path::new(DEFAULT_STATE_DIR))
     }
 }
 
@@ -200,10 +194,7 @@ mod tests {
                 json!({"cniVersion": "0.2.0", "name": "net"}),
                 code::INCOMPATIBLE_VERSION,
             ),
-            (
-                json!({"cniVersion": 1, "name": "net"}),
-                code::DECODING_FAILURE,
-            ),
+            (json!({"cniVersion": 1, "name": "net"}), code::DECODING_FAILURE),
             (json!(["a list"]), code::DECODING_FAILURE),
             (
                 json!({"cniVersion": "1.1.0", "name": "net", "socket": "run/x"}),

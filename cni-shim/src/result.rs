@@ -158,11 +158,7 @@ impl CniResult {
             && let Some(Value::Array(ips)) = value.get_mut("ips")
         {
             for (ip, config) in ips.iter_mut().zip(&result.ips) {
-                let family = if config.address.contains(':') {
-                    "6"
-                } else {
-                    "4"
-                };
+                let family = if config.address.contains(':') { "6" } else { "4" };
                 ip["version"] = Value::from(family);
             }
         }

@@ -37,11 +37,7 @@ pub struct Outcome {
 /// One run of the plugin.
 ///
 /// `variable` looks up an environment variable, `stdin` holds the network configuration.
-pub fn run(
-    variable: impl Fn(&str) -> Option<String>,
-    stdin: impl Read,
-    deadline: Duration,
-) -> Outcome {
+pub fn run(variable: impl Fn(&str) -> Option<String>, stdin: impl Read, deadline: Duration) -> Outcome {
     match answer(variable, stdin, deadline) {
         Ok(value) => Outcome {
             stdout: value.map(|value| format!("{value}\n")).unwrap_or_default(),
@@ -97,8 +93,7 @@ fn answer(
 /// VERSION: echoes the version asked with, and lists ours.
 fn version(input: &[u8]) -> Result<Value, CniError> {
     let asked: Value = serde_json::from_slice(input).map_err(|error| {
-        CniError::new(code::DECODING_FAILURE, "standard input is not valid JSON")
-            .with_details(error)
+        CniError::new(code::DECODING_FAILURE, "standard input is not valid JSON").with_details(error)
     })?;
     let echoed = asked.get("cniVersion").and_then(Value::as_str);
     Ok(json!({
@@ -161,12 +156,7 @@ fn check_attachment(request: &Request) -> Result<(), CniError> {
     }
     let name = request.ifname.as_str();
     let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
-    if name.is_empty()
-        || name.len() > MAX_IFNAME
-        || name == "."
-        || name == ".."
-        || name.contains(bad)
-    {
+    if name.is_empty() || name.len() > MAX_IFNAME || name == "." || name == ".." || name.contains(bad) {
         return wrong(format!(
             "CNI_IFNAME {name:?} is not valid: 1 to {MAX_IFNAME} bytes without '/', ':' and white space"
         ));
@@ -226,9 +216,7 @@ fn exchange(request: Request, deadline: Duration) -> Result<Option<Value>, CniEr
     };
     match (request.command, answer) {
         (_, Response::Failed(error)) => Err(error),
-        (Command::Add, Response::Added(result)) => {
-            Ok(Some(result.to_version(&request.config.cni_version)))
-        }
+        (Command::Add, Response::Added(result)) => Ok(Some(result.to_version(&request.config.cni_version))),
         (Command::Add, Response::Done {}) => Err(CniError::new(
             code::DECODING_FAILURE,
             "the node daemon answered ADD without a result",
@@ -254,11 +242,7 @@ fn without_daemon(
 
 /// Writes the DEL down for the daemon, and asks once more: it may have come up, and read what was
 /// written down, just before this was.
-fn leave_intent(
-    request: &Request,
-    message: &str,
-    deadline: Duration,
-) -> Result<Option<Value>, CniError> {
+fn leave_intent(request: &Request, message: &str, deadline: Duration) -> Result<Option<Value>, CniError> {
     let state_dir = request.config.state_dir();
     intents::record(state_dir, request).map_err(|error| {
         CniError::new(code::TRY_AGAIN_LATER, message).with_details(format_args!(

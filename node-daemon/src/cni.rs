@@ -1,13 +1,16 @@
 //! The CNI server: a unix socket, and what requests mean.
 //!
 //! [`serve`] turns connections into [`CniCall`]s for the agent; [`request`] checks what they ask
-//! for; [`answer`] builds results and decides on repeated ADDs. The agent alone acts on them.
+//! for; [`answer`] builds results and decides on repeated ADDs; [`replay`] carries out what was deleted
+//! while no daemon answered. The agent alone acts on them.
 
 pub mod answer;
+mod missed;
 pub mod request;
 mod server;
 
 pub use answer::{Admission, Made, admit, result};
+pub use missed::replay;
 pub use request::{Add, Call, Check, Del, PodName};
 pub use server::{ServeError, bind, serve};
 
