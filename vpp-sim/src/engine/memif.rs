@@ -3,23 +3,30 @@ use std::collections::BTreeMap;
 
 use super::Vpp;
 use super::interface::{Kind, MemifConfig};
-use super::types::{Mac, NONE, OpError, OpResult, retval};
+use super::types::{Mac, NONE, OpResult, retval};
 
 /// Built-in socket 0.
 const DEFAULT_SOCKET: &str = "/run/vpp/memif.sock";
 
-/// Ids which VPP hands out are random-looking; this is the first one that was seen.
-const FIRST_ALLOCATED: u32 = 1_013_904_223;
-
 #[derive(Clone, Debug)]
 pub(crate) struct Memif {
     sockets: BTreeMap<u32, String>,
+    /// State of the generator that ids come from: VPP's `random_u32` from seed 0.
+    random: u32,
+}
+
+impl Memif {
+    fn next_random(&mut self) -> u32 {
+        self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.random
+    }
 }
 
 impl Default for Memif {
     fn default() -> Self {
         Self {
             sockets: BTreeMap::from([(0, DEFAULT_SOCKET.to_owned())]),
+            random: 0,
         }
     }
 }
@@ -34,9 +41,12 @@ impl Vpp {
             return Err(retval::INVALID_ARGUMENT.into());
         }
         let id = if id == NONE {
-            (FIRST_ALLOCATED..NONE)
-                .find(|id| !self.memif.sockets.contains_key(id))
-                .ok_or(OpError::Retval(retval::INVALID_ARGUMENT))?
+            loop {
+                let id = self.memif.next_random();
+                if id != 0 && id != NONE && !self.memif.sockets.contains_key(&id) {
+                    break id;
+                }
+            }
         } else {
             id
         };

@@ -10,6 +10,7 @@ mod cnat;
 mod fib;
 mod interface;
 mod l2;
+mod lifecycle;
 mod memif;
 mod neighbor;
 mod packet;
@@ -18,6 +19,8 @@ mod trace;
 mod types;
 mod vxlan;
 mod walk;
+
+use std::net::IpAddr;
 
 pub use abf::{AbfAttachment, AbfPolicyDetails};
 pub use acl::{Acl, AclAction, AclBinding, AclRule, SessionDetails};
@@ -75,6 +78,8 @@ pub struct Vpp {
     l2: l2::L2,
     memif: memif::Memif,
     vxlan: vxlan::Vxlan,
+    /// Next hops that routes and tunnels were just given: (table, address), asked for once.
+    fresh_next_hops: Vec<(u32, IpAddr)>,
 }
 
 impl Default for Vpp {
@@ -101,15 +106,19 @@ impl Vpp {
             l2: l2::L2::default(),
             memif: memif::Memif::default(),
             vxlan: vxlan::Vxlan::default(),
+            fresh_next_hops: Vec::new(),
         };
         vpp.new_interface("local0".to_owned(), "local", Kind::Local, Mac::default());
         vpp
     }
 
-    /// Ages sessions; to be called about once a second.
-    pub fn tick(&mut self, now: u64) {
+    /// Ages sessions, and asks for the next hops of new routes and tunnels as VPP does when it makes an
+    /// adjacency (`ip_neighbor_update`); the frames to send. To be called about once a second, and
+    /// better also after each batch of API requests: else the first packet is lost to ARP.
+    pub fn tick(&mut self, now: u64) -> Vec<Output> {
         self.acl.sessions.tick(now);
         self.cnat.tick(now);
         self.neighbors.tick(now);
+        self.probe_fresh_next_hops(now)
     }
 }

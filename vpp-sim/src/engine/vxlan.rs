@@ -198,6 +198,7 @@ impl Vpp {
         self.vxlan.tunnels.insert((sw_if_index, tunnel));
         self.set_admin(sw_if_index, true)?;
         self.fibs.track(tunnel.encap_table_id, tunnel.dst);
+        self.fresh_next_hops.push((tunnel.encap_table_id, tunnel.dst));
         Ok(sw_if_index)
     }
 

@@ -100,7 +100,11 @@ pub fn sctp(src: IpAddr, dst: IpAddr, ports: (u16, u16)) -> Vec<u8> {
     for byte in &l4 {
         crc ^= u32::from(*byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                (crc >> 1) ^ 0x82f6_3b78
+            } else {
+                crc >> 1
+            };
         }
     }
     l4[8..12].copy_from_slice(&(!crc).to_le_bytes());

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use vpp_sim::engine::{Config, Family, Mac, Neighbor, Output, Prefix, Vpp};
 
+use super::flow::Flow;
 use super::packets::{self, ACK, FIN, PSH, SYN, Seen, TCP, UDP};
 
 pub const SECOND: u64 = 1_000_000_000;
@@ -62,9 +63,7 @@ impl World {
     /// loop0 with gateway addresses.
     pub fn gateway(&mut self, node: usize, prefixes: &[&str]) -> u32 {
         let vpp = &mut self.nodes[node];
-        let index = vpp
-            .create_loopback(Mac([2, 0, 0, 0, 0, 1]), None)
-            .unwrap();
+        let index = vpp.create_loopback(Mac([2, 0, 0, 0, 0, 1]), None).unwrap();
         for p in prefixes {
             vpp.add_address(index, prefix(p)).unwrap();
         }
@@ -77,9 +76,7 @@ impl World {
         let n = self.plugs.len() as u8;
         let mac = Mac([0x0a, 0, 0, 0, node as u8, n + 1]);
         let vpp = &mut self.nodes[node];
-        let index = vpp
-            .create_af_packet(&format!("v-{name}"), None, None)
-            .unwrap();
+        let index = vpp.create_af_packet(&format!("v-{name}"), None, None).unwrap();
         vpp.set_admin(index, true).unwrap();
         vpp.set_unnumbered(1, index, true).unwrap();
         for address in addresses {
@@ -99,8 +96,20 @@ impl World {
 
     /// Joins two interfaces by a wire.
     pub fn wire(&mut self, a: (usize, u32), b: (usize, u32)) {
-        self.plugs.insert(a, Plug::Wire { node: b.0, sw_if_index: b.1 });
-        self.plugs.insert(b, Plug::Wire { node: a.0, sw_if_index: a.1 });
+        self.plugs.insert(
+            a,
+            Plug::Wire {
+                node: b.0,
+                sw_if_index: b.1,
+            },
+        );
+        self.plugs.insert(
+            b,
+            Plug::Wire {
+                node: a.0,
+                sw_if_index: a.1,
+            },
+        );
     }
 
     pub fn find_pod(&self, name: &str) -> (usize, u32) {
@@ -111,11 +120,39 @@ impl World {
             .unwrap_or_else(|| panic!("no pod {name}"))
     }
 
+    /// The address a pod speaks to `to` from: one of the same /24, else its first of the family.
+    pub fn source_for(&self, name: &str, to: IpAddr) -> IpAddr {
+        let Plug::Pod { addresses, .. } = &self.plugs[&self.find_pod(name)] else {
+            unreachable!()
+        };
+        let near = |a: &IpAddr| match (a, to) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => a.octets()[..3] == b.octets()[..3],
+            _ => false,
+        };
+        let found = addresses.iter().find(|a| near(a));
+        found
+            .copied()
+            .unwrap_or_else(|| self.pod_address(name, Family::of(to)))
+    }
+
+    /// MAC to which a pod sends a packet: the gateway's, or the peer's in a network of their own (10.99).
+    fn link_mac(&self, packet: &[u8], gateway: Mac) -> Mac {
+        let to = packets::read(packet).dst;
+        let own = matches!(to, IpAddr::V4(a) if a.octets()[..2] == [10, 99]);
+        self.plugs
+            .values()
+            .find_map(|p| match p {
+                Plug::Pod { addresses, mac, .. } if own && addresses.contains(&to) => Some(*mac),
+                _ => None,
+            })
+            .unwrap_or(gateway)
+    }
+
     pub fn pod_address(&self, name: &str, family: Family) -> IpAddr {
         match &self.plugs[&self.find_pod(name)] {
             Plug::Pod { addresses, .. } => *addresses
                 .iter()
-                .find(|a| Family::of(**a) == family)
+                .rfind(|a| Family::of(**a) == family)
                 .expect("an address of the family"),
             _ => unreachable!(),
         }
@@ -127,7 +164,7 @@ impl World {
         let Plug::Pod { mac, gateway, .. } = self.plugs[&(node, index)].clone() else {
             unreachable!()
         };
-        let frame = packets::frame(gateway, mac, packet);
+        let frame = packets::frame(self.link_mac(packet, gateway), mac, packet);
         self.run(node, index, frame);
         std::mem::take(&mut self.inbox)
     }
@@ -163,7 +200,12 @@ impl World {
         let at = (node, out.sw_if_index);
         match self.plugs.get(&at).cloned() {
             Some(Plug::Wire { node, sw_if_index }) => queue.push_back((node, sw_if_index, out.frame)),
-            Some(Plug::Pod { name, addresses, mac, gateway }) => {
+            Some(Plug::Pod {
+                name,
+                addresses,
+                mac,
+                gateway,
+            }) => {
                 let for_me = out.frame[..6] == mac.0 || out.frame[0] & 1 == 1;
                 let Some(packet) = packets::ip_of(&out.frame).filter(|_| for_me) else {
                     self.answer_arp(at, &out.frame, &addresses, mac, queue);
@@ -175,14 +217,18 @@ impl World {
                 }
                 match answer(&seen) {
                     Some(reply) => {
-                        let reply = packets::frame(gateway, mac, &reply);
+                        let reply = packets::frame(self.link_mac(&reply, gateway), mac, &reply);
                         self.inbox.push((name, seen));
                         queue.push_back((node, out.sw_if_index, reply));
                     }
                     None => self.inbox.push((name, seen)),
                 }
             }
-            Some(Plug::Function { out: other, mac, gateway }) => {
+            Some(Plug::Function {
+                out: other,
+                mac,
+                gateway,
+            }) => {
                 if let Some(packet) = packets::ip_of(&out.frame).filter(|_| out.frame[..6] == mac.0) {
                     *self.function_packets.entry(at).or_default() += 1;
                     let mut packet = packet.to_vec();
@@ -229,14 +275,27 @@ impl World {
 
     /// One TCP connection attempt or UDP question: `"<pod> <client it saw>"`, or how it failed.
     pub fn ask(&mut self, from: &str, to: IpAddr, port: u16, proto: u8) -> Result<String, &'static str> {
-        let source = self.pod_address(from, Family::of(to));
+        let source = self.source_for(from, to);
         let own_port = self.port();
-        let flow = Flow { from: from.to_owned(), source, to, ports: (own_port, port), proto };
+        let flow = Flow {
+            from: from.to_owned(),
+            source,
+            to,
+            ports: (own_port, port),
+            proto,
+        };
         flow.open(self)
     }
 
     /// Counts answers of several attempts.
-    pub fn probe(&mut self, from: &str, to: &str, port: u16, proto: u8, count: usize) -> BTreeMap<String, usize> {
+    pub fn probe(
+        &mut self,
+        from: &str,
+        to: &str,
+        port: u16,
+        proto: u8,
+        count: usize,
+    ) -> BTreeMap<String, usize> {
         let mut answers = BTreeMap::new();
         for _ in 0..count {
             let answer = match self.ask(from, addr(to), port, proto) {
@@ -255,14 +314,15 @@ impl World {
 
     pub fn ping_sized(&mut self, from: &str, to: &str, count: usize, size: usize) -> (usize, Option<u8>) {
         let to = addr(to);
-        let source = self.pod_address(from, Family::of(to));
+        let source = self.source_for(from, to);
         let mut answers = 0;
         let mut ttl = None;
         for _ in 0..count {
             let id = self.port();
             let request = packets::echo(source, to, id, true, 64, size);
             for (pod, seen) in self.send(from, &request) {
-                let is_reply = seen.proto == 1 && seen.ports.0 == 0 || seen.proto == 58 && seen.ports.0 == 129;
+                let is_reply =
+                    seen.proto == 1 && seen.ports.0 == 0 || seen.proto == 58 && seen.ports.0 == 129;
                 if pod == from && is_reply && seen.id == id && seen.src == to {
                     answers += 1;
                     ttl = Some(seen.ttl);
@@ -288,8 +348,22 @@ pub fn neighbor(sw_if_index: u32, address: IpAddr, mac: Mac) -> Neighbor {
 fn answer(seen: &Seen) -> Option<Vec<u8>> {
     let back = (seen.ports.1, seen.ports.0);
     match seen.proto {
-        1 if seen.ports.0 == 8 => Some(packets::echo(seen.dst, seen.src, seen.id, false, 64, seen.l4.len() - 8)),
-        58 if seen.ports.0 == 128 => Some(packets::echo(seen.dst, seen.src, seen.id, false, 64, seen.l4.len() - 8)),
+        1 if seen.ports.0 == 8 => Some(packets::echo(
+            seen.dst,
+            seen.src,
+            seen.id,
+            false,
+            64,
+            seen.l4.len() - 8,
+        )),
+        58 if seen.ports.0 == 128 => Some(packets::echo(
+            seen.dst,
+            seen.src,
+            seen.id,
+            false,
+            64,
+            seen.l4.len() - 8,
+        )),
         TCP if matches!(seen.ports.1, 80 | 8080) => match seen.flags {
             SYN => Some(packets::tcp(seen.dst, seen.src, back, SYN | ACK, &[])),
             f if f & PSH != 0 => Some(packets::tcp(seen.dst, seen.src, back, PSH | ACK, b"answer")),
@@ -298,56 +372,5 @@ fn answer(seen: &Seen) -> Option<Vec<u8>> {
         },
         UDP if matches!(seen.ports.1, 80 | 8080) => Some(packets::udp(seen.dst, seen.src, back, b"answer")),
         _ => None,
-    }
-}
-
-/// A client's side of a connection.
-#[derive(Clone, Debug)]
-pub struct Flow {
-    pub from: String,
-    pub source: IpAddr,
-    pub to: IpAddr,
-    pub ports: (u16, u16),
-    pub proto: u8,
-}
-
-impl Flow {
-    fn exchange(&self, world: &mut World, packet: &[u8], flags: u8) -> Result<String, &'static str> {
-        let mut server = None;
-        let mut answered = Err("TimeoutError:timed out");
-        for (pod, seen) in world.send(&self.from, packet) {
-            let is_answer = seen.proto == self.proto
-                && seen.src == self.to
-                && seen.ports == (self.ports.1, self.ports.0)
-                && seen.flags & flags == flags;
-            let refused = seen.proto == 1 && seen.ports.0 == 3 || seen.proto == 58 && seen.ports.0 == 1;
-            if pod == self.from && is_answer {
-                answered = Ok(());
-            } else if pod == self.from && refused && self.proto == TCP {
-                answered = Err("OSError:[Errno 113] No route to host");
-            } else if seen.proto == self.proto {
-                server = Some(format!("{pod} {}", seen.src));
-            }
-        }
-        answered.and(server.ok_or("answer from nowhere"))
-    }
-
-    /// Connects and asks once.
-    pub fn open(&self, world: &mut World) -> Result<String, &'static str> {
-        if self.proto == UDP {
-            let ask = packets::udp(self.source, self.to, self.ports, b"ask");
-            return self.exchange(world, &ask, 0);
-        }
-        let syn = packets::tcp(self.source, self.to, self.ports, SYN, &[]);
-        self.exchange(world, &syn, SYN | ACK)?;
-        let ack = packets::tcp(self.source, self.to, self.ports, ACK, &[]);
-        world.send(&self.from, &ack);
-        self.echo(world)
-    }
-
-    /// Asks on the open connection.
-    pub fn echo(&self, world: &mut World) -> Result<String, &'static str> {
-        let ask = packets::tcp(self.source, self.to, self.ports, PSH | ACK, b"ask");
-        self.exchange(world, &ask, PSH)
     }
 }

@@ -139,7 +139,11 @@ impl Fibs {
 
     /// Replaces what a source contributes to a prefix; returns the entry's stats index.
     pub fn set_source(&mut self, table_id: u32, prefix: Prefix, from: u8, paths: Vec<RoutePath>) -> u32 {
-        let list = self.path_lists.lock(ListKind::Route, paths);
+        let kind = match from {
+            source::INTERFACE | source::ADJACENCY => ListKind::Own,
+            _ => ListKind::Route,
+        };
+        let list = self.path_lists.lock(kind, paths);
         self.contribute(table_id, prefix, from, Contribution::Paths(list))
     }
 

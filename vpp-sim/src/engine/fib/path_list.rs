@@ -8,10 +8,12 @@ use crate::engine::pool::Pool;
 use crate::engine::types::{NONE, RoutePath};
 
 /// Lists of routes and of policies (ABF, l3xc) are not shared with each other: their flags differ.
+/// Those of interfaces and neighbours are not shared at all (`fib_entry_src_adj.c`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ListKind {
     Route,
     Policy,
+    Own,
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +39,7 @@ impl PathLists {
         }
         paths.sort_by_key(|p| (p.preference, p.clone()));
         let key = (kind, paths);
+        let shared = kind != ListKind::Own;
         if let Some(index) = self.by_paths.get(&key) {
             if let Some(list) = self.lists.get_mut(*index) {
                 list.users += 1;
@@ -49,7 +52,9 @@ impl PathLists {
             paths: key.1.clone(),
             users: 1,
         });
-        self.by_paths.insert(key, index);
+        if shared {
+            self.by_paths.insert(key, index);
+        }
         index
     }
 

@@ -219,6 +219,10 @@ impl Vpp {
             self.fibs.remove_source(table_id, prefix, from);
             return Ok(0);
         }
+        // Any address of the prefix leads to its next hops.
+        if paths.iter().any(|p| !p.next_hop.is_unspecified()) {
+            self.fresh_next_hops.push((table_id, prefix.normalized().address));
+        }
         Ok(self.fibs.set_source(table_id, prefix, from, paths))
     }
 

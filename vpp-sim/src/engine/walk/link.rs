@@ -2,13 +2,12 @@
 use std::net::IpAddr;
 
 use super::{Packet, Walk};
-use crate::engine::fib::Contribution;
-use crate::engine::fib::source;
+use crate::engine::fib::{Contribution, Forward, source};
 use crate::engine::packet::arp::{Arp, REPLY, REQUEST};
 use crate::engine::packet::ip::Ip;
 use crate::engine::packet::{ETHERTYPE_IP6, Ethernet, nd};
 use crate::engine::types::{Family, Mac, PathKind, Prefix};
-use crate::engine::{Fate, Vpp};
+use crate::engine::{Fate, Kind, Output, Vpp};
 
 impl Vpp {
     /// The interface that owns a local address of a table.
@@ -156,6 +155,30 @@ impl Vpp {
         }
     }
 
+    /// Asks once for next hops which routes and tunnels were given since the last call.
+    pub(in crate::engine) fn probe_fresh_next_hops(&mut self, now: u64) -> Vec<Output> {
+        let mut w = Walk::new(now, false);
+        for (table, address) in std::mem::take(&mut self.fresh_next_hops) {
+            let (tx, next_hop) = match self.forward(table, address, 0) {
+                Forward::Adjacency {
+                    sw_if_index,
+                    next_hop,
+                } => (sw_if_index, next_hop),
+                Forward::Glean { sw_if_index } => (sw_if_index, address),
+                _ => continue,
+            };
+            let unknown = self
+                .interfaces
+                .get(tx)
+                .is_some_and(|i| i.is_ethernet() && !matches!(i.kind, Kind::Loopback { .. }))
+                && self.neighbors.mac(tx, next_hop).is_none();
+            if unknown {
+                self.probe(&mut w, tx, next_hop);
+            }
+        }
+        w.outputs
+    }
+
     /// A packet to a MAC on the link, past lookup and output features.
     pub(super) fn send_on_link(&mut self, w: &mut Walk, tx: u32, dst: Mac, data: Vec<u8>) {
         let Some(src) = self.interfaces.get(tx).map(|i| i.mac) else {
@@ -232,7 +255,6 @@ impl Vpp {
 
     /// Whether packets to `source` would leave by `rx` (`icmp6_neighbor_solicitation_or_advertisement`).
     fn source_is_on_link(&self, table: u32, source: IpAddr, rx: u32) -> bool {
-        use crate::engine::fib::Forward;
         match self.forward(table, source, 0) {
             Forward::Adjacency { sw_if_index, .. } | Forward::Glean { sw_if_index } => sw_if_index == rx,
             _ => false,
