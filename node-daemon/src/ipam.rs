@@ -77,7 +77,7 @@ impl Ipam {
             let same = old.iter().find(|pool| pool.cidr == *cidr);
             let pool = same.cloned().unwrap_or(Pool {
                 cidr: *cidr,
-                next: FIRST_OFFSET,
+                next: start_offset(cidr),
             });
             if !self.pools.contains(&pool) {
                 self.pools.push(pool);
@@ -204,6 +204,22 @@ fn usable(cidr: &Cidr) -> u128 {
         .checked_shl(host_bits)
         .map_or(u128::MAX, |all| all - 1)
         .saturating_sub(FIRST_OFFSET)
+}
+
+/// Where the search of a fresh prefix starts.
+///
+/// VPP's cnat compares only the low 32 bits of IPv6 addresses when it asks whether a pod reaches itself through
+/// a Service (`cnat_snat_policy.c`, seen up to 26.06) and source-NATs what it takes for that: pods of two nodes
+/// with equal host parts could not talk. So the prefix's own number (of /64s: the fourth group) is repeated in
+/// bits 16 to 31 of the host part, which keeps the low 32 bits apart on up to 65,536 nodes.
+fn start_offset(cidr: &Cidr) -> u128 {
+    let host_bits = 128 - u32::from(cidr.prefix_len());
+    match cidr.network() {
+        IpAddr::V6(network) if (32..128).contains(&host_bits) => {
+            FIRST_OFFSET + (((network.to_bits() >> host_bits) & 0xffff) << 16)
+        }
+        _ => FIRST_OFFSET,
+    }
 }
 
 fn address_at(cidr: &Cidr, offset: u128) -> IpAddr {

@@ -15,6 +15,22 @@ fn at(seconds: u64) -> SystemTime {
 }
 
 #[test]
+fn pods_of_two_nodes_differ_in_the_low_32_bits_of_their_ipv6_addresses() {
+    let mut low = BTreeSet::new();
+    for cidr in ["fd00:10:1:1::/64", "fd00:10:1:2::/64", "fd00:10:2:12::/64"] {
+        let mut ipam = Ipam::new(&cidrs(&[cidr]));
+        for _ in 0..3 {
+            for address in ipam.allocate(at(0)).unwrap() {
+                let IpAddr::V6(address) = address else {
+                    panic!("{address} of {cidr}")
+                };
+                assert!(low.insert(address.to_bits() as u32), "{address} of {cidr}");
+            }
+        }
+    }
+}
+
+#[test]
 fn network_gateway_and_broadcast_are_never_given_out() {
     // 10.0.0.0/29 holds .0 to .7: .0 network, .1 gateway, .7 broadcast.
     let mut ipam = Ipam::new(&cidrs(&["10.0.0.0/29"]));
