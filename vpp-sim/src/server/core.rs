@@ -105,10 +105,18 @@ impl Core {
         }
     }
 
+    /// Sends what VPP asks of the links by itself when routes and tunnels are given: who has their next hops.
+    pub fn probe_next_hops(&mut self) {
+        let now = self.now();
+        let outputs = self.vpp.probe_fresh_next_hops(now);
+        self.transmit(&outputs);
+    }
+
     /// About once a second: ages sessions, looks at links that were down.
     pub fn tick(&mut self) {
         let now = self.now();
-        self.vpp.tick(now);
+        let outputs = self.vpp.tick(now);
+        self.transmit(&outputs);
         for sw_if_index in self.devices.recovered() {
             tracing::info!(sw_if_index, "link up");
             self.carrier(sw_if_index, true);

@@ -212,6 +212,7 @@ fn answer(
         }
     }
     outgoing.push(&answers);
+    core.probe_next_hops();
     core.deliver_events(dispatcher);
     batch
 }

@@ -156,7 +156,7 @@ impl Vpp {
     }
 
     /// Asks once for next hops which routes and tunnels were given since the last call.
-    pub(in crate::engine) fn probe_fresh_next_hops(&mut self, now: u64) -> Vec<Output> {
+    pub fn probe_fresh_next_hops(&mut self, now: u64) -> Vec<Output> {
         let mut w = Walk::new(now, false);
         for (table, address) in std::mem::take(&mut self.fresh_next_hops) {
             let (tx, next_hop) = match self.forward(table, address, 0) {
