@@ -72,8 +72,8 @@ fn offset_within(pod_cidrs: &[Cidr], address: IpAddr) -> Option<u128> {
 pub fn pod_mtu(mode: &TransportMode, uplink_mtu: u32, underlay_ipv6: bool) -> u32 {
     match (mode, underlay_ipv6) {
         (TransportMode::None, _) => uplink_mtu,
-        (TransportMode::Vxlan, false) => uplink_mtu - VXLAN_OVERHEAD_V4,
-        (TransportMode::Vxlan, true) => uplink_mtu - VXLAN_OVERHEAD_V6,
+        (TransportMode::Vxlan, false) => uplink_mtu.saturating_sub(VXLAN_OVERHEAD_V4),
+        (TransportMode::Vxlan, true) => uplink_mtu.saturating_sub(VXLAN_OVERHEAD_V6),
     }
 }
 

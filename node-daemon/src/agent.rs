@@ -7,8 +7,10 @@
 //! What blocks (network namespaces, veths) runs beside it and comes back as an event. Requests to VPP are waited for,
 //! all of a batch together; VPP answers within milliseconds or its connection is given up.
 
+mod add;
 mod cni;
 mod converge;
+mod pod;
 mod retry;
 mod snapshot;
 
@@ -19,7 +21,8 @@ use std::time::{Duration, Instant, SystemTime};
 use cni_shim::AttachmentKey;
 use crds::vpp_config::PodBinding;
 use crds::{VppConfig, VppConfigSpec};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::actual::Remembered;
@@ -52,8 +55,8 @@ pub enum Event {
     VppUp(Box<Vpp>),
     /// VPP is gone, and why.
     VppDown(String),
-    /// VPP says that an interface changed: a hint to look.
-    VppEvent,
+    /// VPP says that the interface with this index is gone, or that some such event was lost: a hint to look.
+    VppEvent(Option<u32>),
     /// The namespace of an attachment being made is vacant, and its veths are there.
     Prepared(AttachmentKey, Result<(), PodSideError>),
     /// The pod's side of an attachment is made.
@@ -93,10 +96,10 @@ pub struct Agent {
     attachments: Attachments,
     store: AttachmentStore,
     ipam: Ipam,
-    adding: BTreeMap<AttachmentKey, cni::Adding>,
+    adding: BTreeMap<AttachmentKey, add::Adding>,
     deferred: BTreeSet<String>,
     /// Answers that wait until VPP has followed.
-    leaving: Vec<tokio::sync::oneshot::Sender<cni_shim::Response>>,
+    leaving: Vec<(oneshot::Sender<cni_shim::Response>, Vec<JoinHandle<()>>)>,
 
     vpp: Option<Vpp>,
     vpp_down: String,
@@ -104,6 +107,8 @@ pub struct Agent {
     /// Whether `state` is what VPP has.
     read: bool,
     next_read: Instant,
+    /// Whether the coming read is to find out what changed behind our back.
+    checking: bool,
     remembered: Remembered,
     desired: Desired,
     last_rules: BTreeMap<String, Vec<Rule>>,
@@ -179,7 +184,7 @@ impl Agent {
         let mut ipam = Ipam::new(cidrs);
         for each in &interrupted {
             attachments.remove(&each.key());
-            cni::remove_veths(each, &[]);
+            pod::remove_veths(each, &[]);
             store.remove(&each.key())?;
         }
         for address in attachments.iter().flat_map(|each| &each.addresses) {
@@ -218,6 +223,7 @@ impl Agent {
             state: State::default(),
             read: false,
             next_read: Instant::now(),
+            checking: false,
             remembered: Remembered {
                 excluded: saved.excluded,
             },
@@ -273,7 +279,11 @@ impl Agent {
                 self.dirty = true;
             }
             Event::VppDown(reason) => self.lose_vpp(reason),
-            Event::VppEvent => self.next_read = self.next_read.min(Instant::now() + Duration::from_secs(1)),
+            // Interfaces that the agent deleted itself have no index any more.
+            Event::VppEvent(Some(index)) if !self.state.handles.links.values().any(|i| *i == index) => {}
+            Event::VppEvent(_) => {
+                self.next_read = self.next_read.min(Instant::now() + Duration::from_secs(1))
+            }
             Event::Prepared(key, outcome) => self.take_prepared(&key, outcome),
             Event::Configured(key, outcome) => self.take_configured(&key, outcome),
             Event::HostConfigured(outcome) => {

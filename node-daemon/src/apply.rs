@@ -207,3 +207,6 @@ fn record(state: &mut State, step: &Step, effect: Effect) {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod walks;

@@ -29,6 +29,10 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Time between questions whether VPP still answers, when nothing else is asked.
 const PING: Duration = Duration::from_secs(5);
 
+/// Time before VPP is connected to again: after a connection broke, and after one to a VPP that cannot serve us.
+const RECONNECT: Duration = Duration::from_millis(100);
+const UNFIT: Duration = Duration::from_secs(2);
+
 /// Events that may wait for the agent.
 const QUEUE: usize = 4096;
 
@@ -190,16 +194,16 @@ async fn keep_connected(
             };
             let connected = connector.connect_with_retry(failed).await;
             let client = connected.clone();
-            let reason = match Vpp::open(connected).await {
+            let (reason, pause) = match Vpp::open(connected).await {
                 Ok(vpp) => {
                     let _ = events.send(Event::VppUp(Box::new(vpp.clone()))).await;
-                    attend(&vpp, &events).await
+                    (attend(&vpp, &events).await, RECONNECT)
                 }
-                Err(error) => error.to_string(),
+                Err(error) => (error.to_string(), UNFIT),
             };
             client.disconnect().await;
             let _ = events.send(Event::VppDown(reason)).await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(pause).await;
         }
     };
     stop.run_until_cancelled(connections).await.unwrap_or(());
@@ -222,11 +226,11 @@ async fn attend(vpp: &Vpp, events: &mpsc::Sender<Event>) -> String {
             closed = vpp.client.closed() => return closed.to_string(),
             change = changes.recv() => match change {
                 Ok(VppEvent::SwInterface(event)) if event.deleted => {
-                    let _ = events.send(Event::VppEvent).await;
+                    let _ = events.send(Event::VppEvent(Some(event.sw_if_index))).await;
                 }
                 Ok(_) => {}
                 Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
-                    let _ = events.send(Event::VppEvent).await;
+                    let _ = events.send(Event::VppEvent(None)).await;
                 }
                 Err(tokio::sync::broadcast::error::RecvError::Closed) => {
                     return vpp.client.closed().await.to_string();

@@ -31,6 +31,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Time after which an unchanged status is written again, in case somebody changed it.
 const REFRESH: Duration = Duration::from_secs(300);
 
+/// Time after which a failed write is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
 /// How long one write may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -173,7 +176,7 @@ pub async fn run(
                 }
                 Err(error) => {
                     tracing::warn!(error, "status not written");
-                    due = Instant::now() + Duration::from_secs(2);
+                    due = Instant::now() + RETRY;
                 }
             }
         }
@@ -217,8 +220,9 @@ async fn write(api: &Api<VppConfig>, node: &str, status: &VppConfigStatus) -> Re
     let params = PatchParams::apply(NODE_MANAGER).force();
     match timeout(LIMIT, api.patch_status(node, &params, &Patch::Apply(&patch))).await {
         Ok(Ok(_)) => Ok(()),
-        // Gone: nothing to write to, and a new one brings a change.
-        Ok(Err(kube::Error::Api(status))) if status.is_not_found() => Ok(()),
+        Ok(Err(kube::Error::Api(status))) if status.is_not_found() => {
+            Err("this node has no VppConfig".to_owned())
+        }
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("no answer from the API server".to_owned()),
     }

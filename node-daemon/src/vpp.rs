@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use vpp_api::Client;
-use vpp_api::messages::{abf, cnat, ip6_nd, memclnt, vlib, vpe};
+use vpp_api::messages::{abf, acl, cnat, interface, ip, ip_neighbor, ip6_nd, memclnt, vlib, vpe};
+use vpp_api::{Client, Message};
 
 use crate::objects::{Link, Vip};
 
@@ -46,6 +46,7 @@ impl Vpp {
     /// # Errors
     /// When VPP does not answer, or lacks a message without which nothing works.
     pub async fn open(client: Client) -> vpp_api::Result<Self> {
+        client.require(REQUIRED)?;
         let version = client.call(vpe::ShowVersion::default()).await?.version;
         let features = Features {
             cnat: cnat_api(&client),
@@ -93,6 +94,29 @@ impl Vpp {
             .map(|_| ())
     }
 }
+
+/// Messages without which nothing works; what some pods, Services or chains need beside is asked for when it is used.
+const REQUIRED: &[&str] = &[
+    interface::SwInterfaceDump::NAME_CRC,
+    interface::SwInterfaceSetFlags::NAME_CRC,
+    interface::SwInterfaceSetMtu::NAME_CRC,
+    interface::SwInterfaceTagAddDel::NAME_CRC,
+    interface::SwInterfaceAddDelAddress::NAME_CRC,
+    interface::SwInterfaceSetUnnumbered::NAME_CRC,
+    interface::CreateLoopback::NAME_CRC,
+    ip::SwInterfaceIp6EnableDisable::NAME_CRC,
+    ip::IpAddressDump::NAME_CRC,
+    ip::IpUnnumberedDump::NAME_CRC,
+    ip::IpRouteAddDelV2::NAME_CRC,
+    ip::IpRouteV2Dump::NAME_CRC,
+    ip_neighbor::IpNeighborAddDel::NAME_CRC,
+    ip_neighbor::IpNeighborDump::NAME_CRC,
+    acl::AclAddReplace::NAME_CRC,
+    acl::AclDel::NAME_CRC,
+    acl::AclDump::NAME_CRC,
+    acl::AclInterfaceSetAclList::NAME_CRC,
+    acl::AclInterfaceListDump::NAME_CRC,
+];
 
 fn cnat_api(client: &Client) -> Option<CnatApi> {
     if !client.supports::<cnat::CnatTranslationUpdate>() {

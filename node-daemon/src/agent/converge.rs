@@ -22,6 +22,7 @@ impl Agent {
         if self.dirty || resync || self.retry.due(now) {
             self.dirty = false;
             if resync {
+                self.checking = self.read;
                 self.read = false;
             }
             self.compute();
@@ -33,9 +34,8 @@ impl Agent {
         if self.unsaved && !self.statefile.resting() {
             self.save();
         }
-        for reply in self.leaving.drain(..) {
-            // A runtime that hung up does not care.
-            let _ = reply.send(cni_shim::Response::Done {});
+        for (reply, cleanup) in self.leaving.drain(..) {
+            super::cni::answer_after(cleanup, reply, cni_shim::Response::Done {});
         }
     }
 
@@ -80,16 +80,16 @@ impl Agent {
             if !self.informed() {
                 return;
             }
-            let found = !self.read;
             if !self.read && !self.read_vpp(&vpp, now).await {
                 return;
             }
             let held = self.retry.held(now);
             let plan = plan(&self.desired.objects, &self.state.objects, &held);
             if plan.is_empty() {
+                self.checking = false;
                 return;
             }
-            self.note_plan(&plan, found);
+            self.note_plan(&plan);
             let started = Instant::now();
             let report = apply::apply(&vpp, &mut self.state, &plan).await;
             self.metrics.applied(&report, started.elapsed());
@@ -149,11 +149,12 @@ impl Agent {
         }
     }
 
-    fn note_plan(&mut self, plan: &Plan, found: bool) {
+    fn note_plan(&mut self, plan: &Plan) {
         let steps = plan.steps().count();
-        if found && self.metrics.reads.get() > 1 {
-            // Nothing was asked for since: VPP differs from what it was made.
+        if std::mem::take(&mut self.checking) {
+            // VPP differs from what it was made.
             self.metrics.drift.inc_by(steps as u64);
+            tracing::warn!(steps, "VPP was changed behind our back, mending it");
         }
         tracing::info!(steps, stages = plan.stages.len(), "changing VPP");
         for step in plan.steps() {

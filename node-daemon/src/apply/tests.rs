@@ -15,13 +15,13 @@ use crate::actual::{self, Remembered};
 use crate::desired::tests::{World, backend, chain_world, isolated};
 use crate::plan::plan;
 
-struct Sim {
-    handle: Handle,
-    vpp: Vpp,
+pub(super) struct Sim {
+    pub handle: Handle,
+    pub vpp: Vpp,
     _directory: TempDir,
 }
 
-async fn sim() -> Sim {
+pub(super) async fn sim() -> Sim {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("api.sock");
     let start = socket.clone();
@@ -38,7 +38,7 @@ async fn sim() -> Sim {
 }
 
 impl Sim {
-    async fn apply(&self, state: &mut State, desired: &Objects) -> Report {
+    pub async fn apply(&self, state: &mut State, desired: &Objects) -> Report {
         let plan = plan(desired, &state.objects, &BTreeSet::new());
         let report = apply(&self.vpp, state, &plan).await;
         assert_eq!(self.handle.fatal(), None);

@@ -21,6 +21,7 @@ mod service;
 pub(crate) mod tests;
 
 pub use chain::is_own_policy;
+pub(crate) use pods::MAIN_INTERFACE;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

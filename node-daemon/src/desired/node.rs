@@ -78,7 +78,15 @@ fn add_host(inputs: &Inputs<'_>, out: &mut Desired) {
     };
     add_interface(Link::Host, device, inputs.local.pod_mtu(inputs.spec), out);
     out.put(Key::Unnumbered(Link::Host), Object::Unnumbered(Link::Gateway));
-    for &address in &inputs.spec.node.addresses {
+    // An address that VPP has itself is VPP's.
+    let own: Vec<IpAddr> = inputs
+        .local
+        .uplink
+        .iter()
+        .flat_map(|u| &u.addresses)
+        .map(IpNet::addr)
+        .collect();
+    for &address in inputs.spec.node.addresses.iter().filter(|a| !own.contains(a)) {
         out.put(Key::Neighbour(Link::Host, address), Object::Neighbour(host_mac));
         out.put(
             Key::Route(Cidr::host(address)),
@@ -98,8 +106,9 @@ fn add_peer(inputs: &Inputs<'_>, peer: &Peer, out: &mut Desired) {
         .chain(peer.addresses.iter().map(|&a| Cidr::host(a)));
     match inputs.spec.transport.mode {
         TransportMode::Vxlan => {
+            // A peer that has not reported an endpoint yet says so in its own status; here nothing is missing that
+            // this node could do, and every node's status would move with one node's start.
             let Some((local, remote)) = tunnel_ends(inputs, peer) else {
-                out.pend(Area::Interfaces, no_endpoint(peer));
                 return;
             };
             for prefix in prefixes {
@@ -119,7 +128,6 @@ fn add_peer(inputs: &Inputs<'_>, peer: &Peer, out: &mut Desired) {
         TransportMode::None => {
             for prefix in prefixes {
                 let Some(next_hop) = of_family(&peer.tunnel_endpoints, prefix.is_ipv6()) else {
-                    out.pend(Area::Interfaces, no_endpoint(peer));
                     continue;
                 };
                 if prefix != Cidr::host(next_hop) {
@@ -129,13 +137,6 @@ fn add_peer(inputs: &Inputs<'_>, peer: &Peer, out: &mut Desired) {
             }
         }
     }
-}
-
-fn no_endpoint(peer: &Peer) -> String {
-    format!(
-        "node {} has not reported a tunnel endpoint this node can reach",
-        peer.node
-    )
 }
 
 /// Both ends of tunnels to a peer: of one family, IPv4 where both nodes have it.

@@ -45,7 +45,7 @@ pub(super) fn add(inputs: &Inputs<'_>, pods: &[LocalPod<'_>], out: &mut Desired)
 }
 
 /// The interface that carries a pod's own traffic, and that chains' functions hang on.
-pub(super) const MAIN_INTERFACE: &str = "eth0";
+pub(crate) const MAIN_INTERFACE: &str = "eth0";
 
 fn add_main(inputs: &Inputs<'_>, attachment: &Attachment, out: &mut Desired) {
     let link = Link::Pod(attachment.id());

@@ -1,0 +1,507 @@
+//! Packets walked through what the daemon made of the configuration: what a policy, a Service, a chain *means*.
+
+use std::net::IpAddr;
+
+use crds::SetRef;
+use crds::net::{PortMatch, Protocol};
+use crds::policy::{PolicyAction, PolicyRule};
+use crds::vpp_config::{ChainDirection, PodBinding, SteerPoint, SteerTarget};
+use vpp_sim::engine::{Fate, Trace};
+
+use super::tests::{Sim, sim};
+use super::*;
+use crate::desired::tests::{World, backend, chain_world, isolated};
+use crate::objects::Link;
+
+/// A world in the embedded dataplane.
+struct Made {
+    sim: Sim,
+    state: State,
+    world: World,
+    engine: vpp_sim::engine::Vpp,
+    now: u64,
+}
+
+async fn make(world: World) -> Made {
+    let sim = sim().await;
+    let mut state = State::default();
+    let desired = world.desired();
+    let report = sim.apply(&mut state, &desired.objects).await;
+    assert!(report.failed.is_empty(), "{:#?}", report.failed);
+    let engine = sim.handle.engine();
+    Made {
+        sim,
+        state,
+        world,
+        engine,
+        now: 1,
+    }
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const SCTP: u8 = 132;
+const ICMP: u8 = 1;
+
+/// An Ethernet frame with an IP packet of one of the protocols; checksums are those of the engine's own rules.
+fn frame(macs: ([u8; 6], [u8; 6]), from: IpAddr, to: IpAddr, protocol: u8, ports: (u16, u16)) -> Vec<u8> {
+    let mut l4 = Vec::new();
+    l4.extend(ports.0.to_be_bytes());
+    l4.extend(ports.1.to_be_bytes());
+    let sum_at = match protocol {
+        TCP => {
+            l4.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0]);
+            Some(16)
+        }
+        UDP => {
+            l4.extend([0, 8, 0, 0]);
+            Some(6)
+        }
+        ICMP => {
+            l4 = vec![8, 0, 0, 0, 0, 1, 0, 1];
+            Some(2)
+        }
+        _ => {
+            l4.extend([0, 0, 0, 7, 0, 0, 0, 0]);
+            None
+        }
+    };
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    };
+    if let Some(at) = sum_at {
+        let mut covered = Vec::new();
+        if protocol != ICMP {
+            covered.extend(octets(from));
+            covered.extend(octets(to));
+            covered.extend([0, 0, (l4.len() >> 8) as u8, l4.len() as u8, 0, 0, 0, protocol]);
+        }
+        covered.extend(&l4);
+        let sum = !sum(&covered);
+        l4[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+    let mut frame = macs.1.to_vec();
+    frame.extend(macs.0);
+    match from {
+        IpAddr::V4(_) => {
+            let length = (20 + l4.len()) as u16;
+            let mut head = vec![0x45, 0];
+            head.extend(length.to_be_bytes());
+            head.extend([0, 1, 0x40, 0, 64, protocol, 0, 0]);
+            head.extend(octets(from));
+            head.extend(octets(to));
+            let sum = !sum(&head);
+            head[10..12].copy_from_slice(&sum.to_be_bytes());
+            frame.extend([0x08, 0x00]);
+            frame.extend(head);
+        }
+        IpAddr::V6(_) => {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+            frame.extend((l4.len() as u16).to_be_bytes());
+            frame.extend([protocol, 64]);
+            frame.extend(octets(from));
+            frame.extend(octets(to));
+        }
+    }
+    frame.extend(l4);
+    frame
+}
+
+/// Ones' complement sum (RFC 1071).
+fn sum(bytes: &[u8]) -> u16 {
+    let mut total: u32 = bytes
+        .chunks(2)
+        .map(|pair| (u32::from(pair[0]) << 8) | u32::from(pair.get(1).copied().unwrap_or(0)))
+        .sum();
+    while total > 0xffff {
+        total = (total & 0xffff) + (total >> 16);
+    }
+    total as u16
+}
+
+impl Made {
+    fn link(&self, pod: &str) -> Link {
+        Link::Pod(
+            self.world
+                .attachments
+                .of_pod(&format!("uid-{pod}"))
+                .next()
+                .unwrap()
+                .id(),
+        )
+    }
+
+    fn index(&self, link: &Link) -> u32 {
+        self.state.handles.links[link]
+    }
+
+    fn address(&self, pod: &str, ipv6: bool) -> IpAddr {
+        let attachment = self
+            .world
+            .attachments
+            .of_pod(&format!("uid-{pod}"))
+            .next()
+            .unwrap();
+        *attachment.addresses.iter().find(|a| a.is_ipv6() == ipv6).unwrap()
+    }
+
+    /// A packet from a pod's `eth0`.
+    fn send(&mut self, pod: &str, to: IpAddr, protocol: u8, ports: (u16, u16)) -> Trace {
+        let attachment = self
+            .world
+            .attachments
+            .of_pod(&format!("uid-{pod}"))
+            .next()
+            .unwrap();
+        let macs = (attachment.pod_mac(), attachment.vpp_mac());
+        let from = self.address(pod, to.is_ipv6());
+        let index = self.index(&self.link(pod));
+        self.walk(index, frame(macs, from, to, protocol, ports))
+    }
+
+    fn walk(&mut self, index: u32, frame: Vec<u8>) -> Trace {
+        self.now += 1_000_000;
+        self.engine.walk(index, &frame, self.now)
+    }
+
+    /// Whether a packet from one pod arrives at another.
+    fn arrives(&mut self, from: &str, to: &str, ipv6: bool, protocol: u8, ports: (u16, u16)) -> bool {
+        let address = self.address(to, ipv6);
+        let trace = self.send(from, address, protocol, ports);
+        trace.fate
+            == Fate::Transmitted {
+                sw_if_index: self.index(&self.link(to)),
+            }
+    }
+}
+
+fn tcp(port: u16) -> PortMatch {
+    PortMatch {
+        protocol: Protocol::Tcp,
+        port: Some(port),
+        end_port: None,
+    }
+}
+
+fn from(peers: Vec<SetRef>, ports: Option<Vec<PortMatch>>) -> PolicyRule {
+    PolicyRule {
+        action: PolicyAction::Accept,
+        peers: Some(peers),
+        targets: None,
+        ports,
+    }
+}
+
+/// `client` (.7), `other` (.8), and `web` (.9) with the policy given for its ingress.
+fn guarded(rules: impl FnOnce(&mut World) -> Vec<PolicyRule>) -> World {
+    let mut world = World::new();
+    world.pod("client", 7, PodBinding::default());
+    world.pod("other", 8, PodBinding::default());
+    let rules = rules(&mut world);
+    let policy = world.policy("p", rules, vec![]);
+    world.pod(
+        "web",
+        9,
+        PodBinding {
+            ingress: isolated(vec![policy]),
+            ..PodBinding::default()
+        },
+    );
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ingress_lets_in_who_is_named_on_the_port_named_and_nobody_else() {
+    let world = guarded(|world| {
+        let client = world.set("client", &["10.1.1.7/32", "fd00:1:1::7/128"]);
+        let range = PortMatch {
+            protocol: Protocol::Udp,
+            port: Some(1000),
+            end_port: Some(2000),
+        };
+        let sctp = PortMatch {
+            protocol: Protocol::Sctp,
+            port: Some(80),
+            end_port: None,
+        };
+        vec![from(vec![client], Some(vec![tcp(80), range, sctp]))]
+    });
+    let mut made = make(world).await;
+    for ipv6 in [false, true] {
+        for (sender, protocol, port, expected) in [
+            ("client", TCP, 80, true),
+            ("client", TCP, 81, false),
+            ("client", UDP, 80, false),
+            ("client", UDP, 999, false),
+            ("client", UDP, 1000, true),
+            ("client", UDP, 2000, true),
+            ("client", UDP, 2001, false),
+            // A port of SCTP is none of TCP's, and VPP cannot match it: closed.
+            ("client", SCTP, 80, false),
+            ("other", TCP, 80, false),
+        ] {
+            let arrived = made.arrives(sender, "web", ipv6, protocol, (40_000, port));
+            assert_eq!(arrived, expected, "{sender} {protocol}/{port} IPv6 {ipv6}");
+        }
+        // Others are as they were.
+        assert!(made.arrives("client", "other", ipv6, TCP, (40_000, 81)));
+    }
+    assert!(!made.arrives("client", "web", false, ICMP, (0, 0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_isolated_pod_is_answered_and_answers() {
+    let world = guarded(|world| {
+        let client = world.set("client", &["10.1.1.7/32"]);
+        vec![from(vec![client], Some(vec![tcp(80)]))]
+    });
+    let mut made = make(world).await;
+    // What it starts itself is answered.
+    assert!(made.arrives("web", "other", false, UDP, (5000, 53)));
+    assert!(made.arrives("other", "web", false, UDP, (53, 5000)));
+    assert!(
+        !made.arrives("other", "web", false, UDP, (53, 5001)),
+        "another flow is not"
+    );
+    // What it is asked it answers.
+    assert!(made.arrives("client", "web", false, TCP, (40_000, 80)));
+    assert!(made.arrives("web", "client", false, TCP, (80, 40_000)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_reaches_an_isolated_pod_and_nobody_pretends_to_be_the_node() {
+    let mut made = make(guarded(|_| vec![])).await;
+    let host = made.index(&Link::Host);
+    let node: IpAddr = "192.168.0.1".parse().unwrap();
+    let macs = (
+        crate::addressing::node_mac("a", "host side").0,
+        crate::addressing::node_mac("a", "host").0,
+    );
+    let web = made.address("web", false);
+    let probe = made.walk(host, frame(macs, node, web, TCP, (33_000, 8080)));
+    assert_eq!(
+        probe.fate,
+        Fate::Transmitted {
+            sw_if_index: made.index(&made.link("web"))
+        }
+    );
+    let answer = made.send("web", node, TCP, (8080, 33_000));
+    assert_eq!(answer.fate, Fate::Transmitted { sw_if_index: host });
+    assert!(!made.arrives("client", "web", false, TCP, (40_000, 8080)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_isolated_sender_cannot_speak_under_the_nodes_address() {
+    let mut world = World::new();
+    world.pod(
+        "client",
+        7,
+        PodBinding {
+            egress: isolated(vec![]),
+            ..PodBinding::default()
+        },
+    );
+    world.pod("other", 8, PodBinding::default());
+    let mut made = make(world).await;
+    let attachment = made.world.attachments.of_pod("uid-client").next().unwrap();
+    let macs = (attachment.pod_mac(), attachment.vpp_mac());
+    let (index, other) = (made.index(&made.link("client")), made.address("other", false));
+    let node: IpAddr = "192.168.0.1".parse().unwrap();
+    let spoofed = made.walk(index, frame(macs, node, other, TCP, (40_000, 80)));
+    assert!(matches!(spoofed.fate, Fate::Dropped { .. }), "{spoofed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn egress_lets_out_to_whom_is_named() {
+    let mut world = World::new();
+    world.pod("other", 8, PodBinding::default());
+    world.pod("dns", 10, PodBinding::default());
+    let dns = world.set("dns", &["10.1.1.10/32", "fd00:1:1::a/128"]);
+    let port = PortMatch {
+        protocol: Protocol::Udp,
+        port: Some(53),
+        end_port: None,
+    };
+    let policy = world.policy("p", vec![], vec![from(vec![dns], Some(vec![port]))]);
+    world.pod(
+        "client",
+        7,
+        PodBinding {
+            egress: isolated(vec![policy]),
+            ..PodBinding::default()
+        },
+    );
+    let mut made = make(world).await;
+    for ipv6 in [false, true] {
+        assert!(made.arrives("client", "dns", ipv6, UDP, (5000, 53)));
+        assert!(made.arrives("dns", "client", ipv6, UDP, (53, 5000)), "the answer");
+        assert!(!made.arrives("client", "dns", ipv6, TCP, (5000, 53)));
+        assert!(!made.arrives("client", "other", ipv6, UDP, (5000, 53)));
+        // Ingress is not isolated: whoever asks is answered.
+        assert!(made.arrives("other", "client", ipv6, TCP, (6000, 80)));
+        assert!(made.arrives("client", "other", ipv6, TCP, (80, 6000)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_port_counts_for_the_pods_that_have_it() {
+    let mut world = World::new();
+    world.pod("client", 7, PodBinding::default());
+    let own = world.set("own", &["10.1.1.9/32"]);
+    let rule = PolicyRule {
+        action: PolicyAction::Accept,
+        peers: None,
+        targets: Some(vec![own]),
+        ports: Some(vec![tcp(8080)]),
+    };
+    let policy = world.policy("p", vec![rule], vec![]);
+    let binding = PodBinding {
+        ingress: isolated(vec![policy]),
+        ..PodBinding::default()
+    };
+    world.pod("web", 9, binding.clone());
+    world.pod("db", 10, binding);
+    let mut made = make(world).await;
+    assert!(made.arrives("client", "web", false, TCP, (40_000, 8080)));
+    assert!(!made.arrives("client", "db", false, TCP, (40_000, 8080)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_leads_to_its_backend_and_the_answer_comes_from_the_service() {
+    let mut world = World::new();
+    world.pod("client", 7, PodBinding::default());
+    world.pod("web", 9, PodBinding::default());
+    world.service(
+        "10.96.0.10",
+        &[(Protocol::Tcp, 80)],
+        vec![backend("10.1.1.9", &[8080])],
+    );
+    let mut made = make(world).await;
+    let vip: IpAddr = "10.96.0.10".parse().unwrap();
+    let there = made.send("client", vip, TCP, (40_000, 80));
+    assert_eq!(
+        there.fate,
+        Fate::Transmitted {
+            sw_if_index: made.index(&made.link("web"))
+        }
+    );
+    let packet = &there.outputs[0].frame[14..];
+    assert_eq!(packet[12..16], [10, 1, 1, 7], "the client keeps its address");
+    assert_eq!(packet[16..20], [10, 1, 1, 9]);
+    assert_eq!(packet[22..24], 8080_u16.to_be_bytes());
+    let client = made.address("client", false);
+    let back = made.send("web", client, TCP, (8080, 40_000));
+    assert_eq!(
+        back.fate,
+        Fate::Transmitted {
+            sw_if_index: made.index(&made.link("client"))
+        }
+    );
+    let packet = &back.outputs[0].frame[14..];
+    assert_eq!(packet[12..16], [10, 96, 0, 10]);
+    assert_eq!(packet[20..22], 80_u16.to_be_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_without_backends_refuses_at_once() {
+    let mut world = World::new();
+    world.pod("client", 7, PodBinding::default());
+    world.service("10.96.0.10", &[(Protocol::Tcp, 80)], vec![]);
+    let mut made = make(world).await;
+    let trace = made.send("client", "10.96.0.10".parse().unwrap(), TCP, (40_000, 80));
+    assert!(matches!(trace.fate, Fate::Rejected { .. }), "{trace}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_passes_its_function_both_ways_and_leaves_the_rest_alone() {
+    let (mut world, ..) = chain_world();
+    world.pod("server", 9, PodBinding::default());
+    // Replies: from the server's port 80 to the client, through the function's other interface.
+    let clients = world.set("clients", &["10.1.1.7/32"]);
+    let mut reverse = world.spec.chains[0].clone();
+    reverse.direction = ChainDirection::Reverse;
+    reverse.at = SteerPoint::Pods {
+        uids: vec!["uid-server".into()],
+    };
+    reverse.to = SteerTarget::Function {
+        uid: "uid-firewall".into(),
+        interface: "out".into(),
+    };
+    if let Some(matched) = &mut reverse.match_ {
+        matched.destinations = clients;
+        matched.source_ports = true;
+    }
+    world.spec.chains.push(reverse);
+    let mut made = make(world).await;
+    let firewall = made
+        .world
+        .attachments
+        .of_pod("uid-firewall")
+        .next()
+        .unwrap()
+        .clone();
+    let function = |name: &str| Link::Function(firewall.id(), name.to_owned());
+    let (client, server) = (made.address("client", false), made.address("server", false));
+
+    let there = made.send("client", server, TCP, (40_000, 80));
+    assert_eq!(
+        there.fate,
+        Fate::Transmitted {
+            sw_if_index: made.index(&function("in"))
+        }
+    );
+    assert_eq!(there.outputs[0].frame[..6], firewall.function_pod_mac("in"));
+    // The function's kernel sends it out of its other interface.
+    let macs = (firewall.function_pod_mac("out"), firewall.function_vpp_mac("out"));
+    let onward = made.walk(
+        made.index(&function("out")),
+        frame(macs, client, server, TCP, (40_000, 80)),
+    );
+    assert_eq!(
+        onward.fate,
+        Fate::Transmitted {
+            sw_if_index: made.index(&made.link("server"))
+        }
+    );
+
+    let back = made.send("server", client, TCP, (80, 40_000));
+    assert_eq!(
+        back.fate,
+        Fate::Transmitted {
+            sw_if_index: made.index(&function("out"))
+        }
+    );
+    let macs = (firewall.function_pod_mac("in"), firewall.function_vpp_mac("in"));
+    let home = made.walk(
+        made.index(&function("in")),
+        frame(macs, server, client, TCP, (80, 40_000)),
+    );
+    assert_eq!(
+        home.fate,
+        Fate::Transmitted {
+            sw_if_index: made.index(&made.link("client"))
+        }
+    );
+
+    assert!(
+        made.arrives("client", "server", false, TCP, (40_000, 81)),
+        "not in the classifier"
+    );
+    assert!(
+        made.arrives("client", "server", true, TCP, (40_000, 80)),
+        "no IPv6 destination is"
+    );
+    assert_eq!(made.sim.handle.fatal(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_of_other_nodes_are_behind_the_tunnel() {
+    let mut world = World::new();
+    world.pod("client", 7, PodBinding::default());
+    let mut made = make(world).await;
+    for (to, node) in [("10.1.2.9", "vxlan"), ("fd00:1:2::9", "vxlan")] {
+        let trace = made.send("client", to.parse().unwrap(), UDP, (5000, 53));
+        assert!(trace.path().iter().any(|each| each.contains(node)), "{trace}");
+    }
+}
