@@ -33,6 +33,7 @@ test-dataplane: ## Dataplane tests; VPP_API_SOCKET=/run/vpp/api.sock runs them a
 lint: ## Formatting, clippy, and (where cargo-deny is installed) licenses and advisories
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p e2e $(addprefix --test ,$(E2E_TESTS)) -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
 	else echo "cargo-deny is not installed: deny.toml not checked (cargo install cargo-deny)"; fi
 

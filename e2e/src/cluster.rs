@@ -107,6 +107,8 @@ impl Cluster {
             .option("--kubeconfig", kubeconfig)
             .option("--namespace", SYSTEM_NAMESPACE)
             .option("--admin-address", admin.to_string())
+            // As a pod's name does: a restarted operator goes on with the Lease it had.
+            .option("--identity", "contiv-operator-0")
             .env("RUST_LOG", "info,contiv=debug");
         self.operator = Some(Process::start(&self.run, program)?);
         Ok(())

@@ -2,13 +2,13 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use e2e::cluster::Cluster;
-use e2e::{demo, relay, run, suite};
+use e2e::{demo, relay, run, suite, vpp};
 
 /// Clusters in network namespaces: a real kube-apiserver, the operator, and nodes with real packets.
 #[derive(Debug, Parser)]
@@ -37,6 +37,14 @@ enum Command {
     },
     /// Takes down what earlier runs left behind or kept; runs in progress are left alone.
     Clean,
+    /// Looks into a dataplane: runs a debug command, or without one prints all that it holds.
+    Vpp {
+        /// Its API socket.
+        #[arg(long, default_value = "/run/vpp/api.sock")]
+        socket: PathBuf,
+        /// Such as `show interface`.
+        command: Vec<String>,
+    },
     /// Waits on standard input for its owner's end, then takes the run down.
     #[command(hide = true)]
     Watchdog { dir: PathBuf },
@@ -52,8 +60,16 @@ enum Command {
     },
 }
 
-fn main() -> Result<ExitCode> {
-    match Options::parse().command {
+fn main() -> ExitCode {
+    run_command(Options::parse().command).unwrap_or_else(|error| {
+        // People read this: the sentence, without the backtrace that a debugging environment would add.
+        let _ = writeln!(std::io::stderr(), "error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run_command(command: Command) -> Result<ExitCode> {
+    match command {
         Command::Demo { keep } => runtime()?.block_on(until_interrupted(async {
             Ok(exit_code(demo::demo(keep).await?))
         })),
@@ -69,6 +85,10 @@ fn main() -> Result<ExitCode> {
             if !left.is_empty() {
                 writeln!(out, "still in progress and left alone: {}", left.join(", "))?;
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Vpp { socket, command } => {
+            runtime()?.block_on(look(&socket, &command.join(" ")))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Watchdog { dir } => {
@@ -91,6 +111,18 @@ async fn until_interrupted(work: impl Future<Output = Result<ExitCode>>) -> Resu
             Ok(ExitCode::from(130))
         }
     }
+}
+
+async fn look(socket: &Path, command: &str) -> Result<()> {
+    let mut out = std::io::stdout();
+    if !command.is_empty() {
+        return Ok(write!(out, "{}", vpp::command(socket, command).await?)?);
+    }
+    for (kind, lines) in vpp::snapshot(socket).await? {
+        writeln!(out, "{kind}:")?;
+        lines.iter().try_for_each(|line| writeln!(out, "  {line}"))?;
+    }
+    Ok(())
 }
 
 async fn up(nodes: u8, keep: bool) -> Result<ExitCode> {

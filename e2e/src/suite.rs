@@ -2,14 +2,14 @@
 //!
 //! A cluster takes seconds to start and belongs to no single test, and statics are never dropped in
 //! Rust: so these programs have this runner instead of the standard one. It understands a filter as
-//! the standard one does and prints the same closing line.
+//! the standard one does and prints the same closing line; `--pause` leaves the first failure as it is for a look.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cluster::{Cluster, require_root};
@@ -22,7 +22,7 @@ pub struct Case {
     /// Name, as the filter sees it.
     pub name: &'static str,
     /// Its body.
-    pub run: for<'a> fn(&'a mut Cluster) -> BoxFuture<'a, Result<()>>,
+    pub run: for<'a> fn(&'a mut Cluster) -> LocalBoxFuture<'a, Result<()>>,
 }
 
 /// Tests from async functions that take `&mut Cluster`.
@@ -51,6 +51,7 @@ pub fn main(suite: &str, nodes: u8, cases: &[Case]) -> ExitCode {
             .for_each(|case| say(&format!("{}: test\n", case.name)));
         return ExitCode::SUCCESS;
     }
+    let pause = arguments.iter().any(|argument| argument == "--pause");
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -64,7 +65,7 @@ pub fn main(suite: &str, nodes: u8, cases: &[Case]) -> ExitCode {
     };
     runtime.block_on(async {
         tokio::select! {
-            code = run(suite, nodes, &selected, cases.len()) => code,
+            code = run(suite, nodes, &selected, cases.len(), pause) => code,
             () = interrupted() => {
                 say("\ninterrupted; taking everything down\n");
                 ExitCode::from(130)
@@ -73,7 +74,7 @@ pub fn main(suite: &str, nodes: u8, cases: &[Case]) -> ExitCode {
     })
 }
 
-async fn run(suite: &str, nodes: u8, selected: &[&Case], all: usize) -> ExitCode {
+async fn run(suite: &str, nodes: u8, selected: &[&Case], all: usize, pause: bool) -> ExitCode {
     say(&format!("\nrunning {} tests of {suite}\n", selected.len()));
     let start = Instant::now();
     let mut cluster = match start_cluster(suite, nodes).await {
@@ -99,6 +100,13 @@ async fn run(suite: &str, nodes: u8, selected: &[&Case], all: usize) -> ExitCode
             Ok(result) => result,
             Err(_) => Err(anyhow::anyhow!("not done after {} s", PATIENCE.as_secs())),
         };
+        if let (Err(error), true) = (&result, pause) {
+            say(&format!(
+                "FAILED: {error:#}\nleft as it is for a look ({}); Ctrl-C ends it\n",
+                cluster.run().dir().display()
+            ));
+            std::future::pending::<()>().await;
+        }
         let result = match (result, nodes) {
             (Ok(()), 1..) => cluster.reset().await.context("taking the test's objects away"),
             (result, 0) => result,

@@ -8,8 +8,10 @@ use anyhow::{Context as _, Result};
 use vpp_api::client::Client;
 use vpp_api::error::Error;
 use vpp_api::message::Dump;
-use vpp_api::messages::{abf, acl, af_packet, cnat, interface, ip, ip_neighbor, l2, l3xc, tapv2, vxlan};
-use vpp_api::types::NO_INDEX;
+use vpp_api::messages::{
+    abf, acl, af_packet, cnat, interface, ip, ip_neighbor, l2, l3xc, tapv2, vlib, vxlan,
+};
+use vpp_api::types::{FibPath, IpRoute, NO_INDEX};
 
 /// Everything a dataplane holds but sessions and counters: per dump, one line per object, sorted.
 pub type Snapshot = BTreeMap<String, Vec<String>>;
@@ -54,7 +56,7 @@ pub async fn snapshot(socket: &Path) -> Result<Snapshot> {
                 ..Default::default()
             };
             let routes = client.dump(request).await?;
-            let lines = routes.iter().map(|details| format!("{:?}", details.route));
+            let lines = routes.iter().map(|details| route(&details.route));
             all.entry(format!("routes {family}")).or_default().extend(lines);
         }
         let af = if is_ipv6 {
@@ -123,6 +125,33 @@ pub async fn snapshot(socket: &Path) -> Result<Snapshot> {
     }
     client.disconnect().await;
     Ok(all)
+}
+
+/// A route in one line, without the label stacks that nobody uses.
+fn route(route: &IpRoute) -> String {
+    let path = |path: &FibPath| {
+        let (interface, table, next) = (path.sw_if_index, path.table_id, path.nh.address.0);
+        format!(
+            "{:?} interface {interface} table {table} next {next:?} weight {}",
+            path.type_, path.weight
+        )
+    };
+    let paths: Vec<String> = route.paths.iter().map(path).collect();
+    format!("table {} {:?} {}", route.table_id, route.prefix, paths.join("; "))
+}
+
+/// Runs a debug command, such as `show version`, and returns what it printed.
+pub async fn command(socket: &Path, command: &str) -> Result<String> {
+    let client = Client::connect(socket, "contiv-e2e")
+        .await
+        .context("connecting to the dataplane")?;
+    let reply = client
+        .call(vlib::CliInband {
+            cmd: command.to_owned(),
+        })
+        .await?;
+    client.disconnect().await;
+    Ok(reply.reply)
 }
 
 /// Adds a dump; a message that this dataplane does not have has no objects either.
