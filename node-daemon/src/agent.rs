@@ -16,6 +16,7 @@ mod snapshot;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use cni_shim::AttachmentKey;
@@ -113,6 +114,8 @@ pub struct Agent {
     desired: Desired,
     last_rules: BTreeMap<String, Vec<Rule>>,
     retry: retry::Retry,
+    /// Underlay addresses that VPP has, or has had since this daemon started.
+    announced: BTreeSet<IpAddr>,
     host_side: Option<HostSide>,
     host_error: Option<String>,
     dirty: bool,
@@ -230,6 +233,7 @@ impl Agent {
             desired: Desired::default(),
             last_rules: BTreeMap::new(),
             retry: retry::Retry::default(),
+            announced: BTreeSet::new(),
             host_side: None,
             host_error: None,
             dirty: true,

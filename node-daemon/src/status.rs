@@ -50,7 +50,13 @@ pub fn status(snapshot: &Snapshot, before: &VppConfigStatus, now: &Time) -> VppC
         },
         vpp_version: snapshot.vpp.clone().unwrap_or_default(),
         pods: format!("{}/{}", snapshot.pods.0, snapshot.pods.1),
-        tunnel_endpoints: snapshot.tunnel_endpoints.clone(),
+        tunnel_endpoints: snapshot
+            .tunnel_endpoints
+            .iter()
+            .copied()
+            // Told when VPP answers for it; what was told once stays through restarts of either.
+            .filter(|e| snapshot.announced.contains(e) || before.tunnel_endpoints.contains(e))
+            .collect(),
         chains: snapshot.chains.iter().take(MAX_CHAINS).cloned().collect(),
         conditions: before.conditions.clone(),
     };
@@ -231,4 +237,138 @@ async fn write(api: &Api<VppConfig>, node: &str, status: &VppConfigStatus) -> Re
 /// Spreads the nodes' refreshes over a minute.
 fn jitter(node: &str) -> Duration {
     Duration::from_millis(xxhash_rust::xxh3::xxh3_64(node.as_bytes()) % 60_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn at(second: i64) -> Time {
+        Time(Timestamp::from_second(second).unwrap())
+    }
+
+    fn whole() -> Snapshot {
+        let endpoint = "192.168.16.1".parse().unwrap();
+        Snapshot {
+            generation: Some(3),
+            revision: Some("r3".into()),
+            configured: true,
+            vpp: Some("26.06-release".into()),
+            compared: true,
+            pods: (2, 2),
+            tunnel_endpoints: vec![endpoint],
+            announced: [endpoint].into(),
+            areas: [Area::Interfaces, Area::Policies, Area::Services, Area::Chains]
+                .map(|area| (area, AreaState::default()))
+                .into(),
+            ..Snapshot::default()
+        }
+    }
+
+    fn words(status: &VppConfigStatus) -> BTreeMap<&str, (&str, &str)> {
+        let conditions = status.conditions.iter();
+        conditions
+            .map(|c| (c.type_.as_str(), (c.status.as_str(), c.reason.as_str())))
+            .collect()
+    }
+
+    #[test]
+    fn a_whole_node_is_ready_and_its_revision_applied() {
+        let status = status(&whole(), &VppConfigStatus::default(), &at(1));
+        assert_eq!(status.applied_revision.as_deref(), Some("r3"));
+        assert_eq!(status.observed_generation, Some(3));
+        assert_eq!(status.pods, "2/2");
+        let words = words(&status);
+        assert_eq!(words.len(), 7);
+        assert!(words.values().all(|(value, _)| *value == "True"), "{words:?}");
+    }
+
+    #[test]
+    fn without_vpp_nothing_is_claimed_and_the_last_applied_revision_stays() {
+        let before = status(&whole(), &VppConfigStatus::default(), &at(1));
+        let lost = Snapshot {
+            generation: Some(4),
+            revision: Some("r4".into()),
+            vpp: None,
+            vpp_down: "closed by VPP".into(),
+            ..whole()
+        };
+        let status = status(&lost, &before, &at(2));
+        assert_eq!(status.applied_revision.as_deref(), Some("r3"));
+        assert_eq!(status.vpp_version, "");
+        let words = words(&status);
+        assert_eq!(words[VPP_CONNECTED], ("False", "Disconnected"));
+        assert_eq!(words[READY], ("False", "VppDisconnected"));
+        for type_ in [
+            INTERFACES_APPLIED,
+            POLICIES_APPLIED,
+            SERVICES_APPLIED,
+            CHAINS_APPLIED,
+        ] {
+            assert_eq!(words[type_], ("Unknown", "VppDisconnected"), "{type_}");
+        }
+        let ready = status.conditions.iter().find(|c| c.type_ == READY).unwrap();
+        assert_eq!(ready.message, "closed by VPP");
+        assert_eq!(ready.last_transition_time, at(2));
+    }
+
+    #[test]
+    fn what_is_missing_is_said_where_it_is_missing() {
+        let mut snapshot = whole();
+        let state = AreaState {
+            applied: 3,
+            missing: vec!["acl x: refused".into()],
+        };
+        snapshot.areas.insert(Area::Policies, state);
+        snapshot.unresolved = vec!["policy default/p".into()];
+        let status = status(&snapshot, &VppConfigStatus::default(), &at(1));
+        assert_eq!(status.applied_revision, None);
+        let words = words(&status);
+        assert_eq!(words[POLICIES_APPLIED], ("False", "Incomplete"));
+        assert_eq!(words[SERVICES_APPLIED].0, "True");
+        assert_eq!(words[REFERENCES_RESOLVED], ("False", "NotFound"));
+        assert_eq!(words[READY], ("False", "ReferencesNotFound"));
+    }
+
+    #[test]
+    fn an_endpoint_is_told_when_vpp_answers_and_stays_told() {
+        let silent = Snapshot {
+            announced: Default::default(),
+            ..whole()
+        };
+        let first = status(&silent, &VppConfigStatus::default(), &at(1));
+        assert!(first.tunnel_endpoints.is_empty());
+        let told = status(&whole(), &first, &at(2));
+        assert_eq!(told.tunnel_endpoints.len(), 1);
+        // The daemon is restarted, VPP is away.
+        assert_eq!(
+            status(&silent, &told, &at(3)).tunnel_endpoints,
+            told.tunnel_endpoints
+        );
+        let moved = Snapshot {
+            tunnel_endpoints: vec![],
+            ..silent
+        };
+        assert!(status(&moved, &told, &at(4)).tunnel_endpoints.is_empty());
+    }
+
+    #[test]
+    fn churn_elsewhere_is_no_reason_to_write() {
+        let before = status(&whole(), &VppConfigStatus::default(), &at(1));
+        let mut churn = whole();
+        churn.areas.insert(
+            Area::Services,
+            AreaState {
+                applied: 5000,
+                missing: vec![],
+            },
+        );
+        assert!(!differ(&status(&churn, &before, &at(2)), &before));
+        let pod = Snapshot {
+            pods: (1, 2),
+            ..whole()
+        };
+        assert!(differ(&status(&pod, &before, &at(2)), &before));
+    }
 }

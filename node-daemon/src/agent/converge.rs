@@ -27,6 +27,7 @@ impl Agent {
             }
             self.compute();
             self.converge(now).await;
+            self.announce();
             self.finish_adds();
             self.follow_host();
             self.publish();
@@ -165,6 +166,19 @@ impl Agent {
             };
             tracing::debug!(verb, key = %step.key(), "step");
         }
+    }
+
+    /// Peers make tunnels as soon as they know an endpoint, and VPP asks for its MAC address right then: it is told
+    /// when somebody answers. Once told it stays, or each restart of VPP would take tunnels down at every peer.
+    fn announce(&mut self) {
+        if !self.state.objects.contains_key(&Key::Up(Link::Uplink)) {
+            return;
+        }
+        let held = self.state.objects.keys().filter_map(|key| match key {
+            Key::Address(Link::Uplink, address) => Some(address.addr()),
+            _ => None,
+        });
+        self.announced.extend(held);
     }
 
     fn remember(&mut self) {

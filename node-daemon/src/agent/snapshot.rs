@@ -1,6 +1,6 @@
 //! What the agent tells others of itself: the input of status, readiness and metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crds::vpp_config::ChainReport;
@@ -26,8 +26,10 @@ pub struct Snapshot {
     pub compared: bool,
     /// Pods attached and bound.
     pub pods: (usize, usize),
-    /// Underlay addresses.
+    /// Underlay addresses as configured.
     pub tunnel_endpoints: Vec<IpAddr>,
+    /// Those that VPP has, or has had since the daemon started.
+    pub announced: BTreeSet<IpAddr>,
     /// Areas of the configuration.
     pub areas: BTreeMap<Area, AreaState>,
     /// References that do not resolve.
@@ -131,6 +133,7 @@ impl Agent {
             compared: self.read,
             pods: (attached, bound.len()),
             tunnel_endpoints: self.local.tunnel_endpoints(),
+            announced: self.announced.clone(),
             areas,
             unresolved: self.desired.unresolved.iter().cloned().collect(),
             chains: self.chain_reports(),
