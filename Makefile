@@ -27,7 +27,7 @@ test-e2e: setup build ## End-to-end tests; TESTS="services chains" runs only tho
 	done; \
 	if [ -n "$$failed" ]; then echo "end-to-end tests failed:$$failed"; exit 1; fi
 
-test-dataplane: ## Dataplane tests; VPP_API_SOCKET=/run/vpp/api.sock runs them against that VPP instead of the embedded one
+test-dataplane: ## Packets through the embedded dataplane, in process and on its API socket
 	cargo test -p vpp-sim --test '*'
 
 lint: ## Formatting, clippy, and (where cargo-deny is installed) licenses and advisories
@@ -40,7 +40,7 @@ lint: ## Formatting, clippy, and (where cargo-deny is installed) licenses and ad
 bench: setup ## CNI ADD beside the reference plugins, and requests per second of the VPP client (root)
 	cargo build --release --workspace --bins
 	@target/release/contiv-e2e bench-cni
-	@target/release/contiv-e2e bench-api
+	cargo bench -p vpp-sim
 
 clean: ## Ends what a demo or a killed test left running
 	@cargo run --quiet -p e2e --bin contiv-e2e -- clean
