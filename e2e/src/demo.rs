@@ -120,7 +120,15 @@ async fn pods_talk(tale: &mut Tale, cluster: &Cluster) -> Result<String> {
             report.replies
         );
         let answers = Probe::tcp(address, 80).times(5).from(netns).await?;
-        ensure!(answers.all_answered(), "TCP to {address}: {answers}");
+        let own = client
+            .addresses()
+            .iter()
+            .find(|own| own.is_ipv4() == address.is_ipv4());
+        let own = own.context("the client lacks an address")?.to_string();
+        ensure!(
+            answers.all_answered() && answers.clients() == [own.as_str()].into(),
+            "TCP to {address}: {answers}"
+        );
         tale.note(&format!(
             "client (node-1) → web-2 (node-2) {address}: 3 of 3 pings, TCP {answers}"
         ));
@@ -175,7 +183,12 @@ async fn service(tale: &mut Tale, cluster: &Cluster) -> Result<String> {
         .await?;
         let answers = Probe::tcp(vip, 80).times(60).from(&netns).await?;
         backends = answers.servers().len();
-        tale.note(&format!("60 connections to {vip}: {answers}"));
+        let shares: Vec<String> = answers
+            .0
+            .iter()
+            .map(|(who, count)| format!("{count} to {}", who.replace(' ', ", which sees ")))
+            .collect();
+        tale.note(&format!("60 connections to {vip}: {}", shares.join("; ")));
     }
     Ok(format!(
         "connections to the Service's addresses are spread over {backends} backends on two nodes"

@@ -12,6 +12,7 @@
 
 pub mod assets;
 pub mod audit;
+pub mod bench;
 pub mod cluster;
 pub mod cni;
 pub mod control;

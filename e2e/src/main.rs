@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use e2e::cluster::Cluster;
-use e2e::{demo, relay, run, suite, vpp};
+use e2e::{bench, demo, relay, run, suite, vpp};
 
 /// Clusters in network namespaces: a real kube-apiserver, the operator, and nodes with real packets.
 #[derive(Debug, Parser)]
@@ -35,6 +35,8 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Measures CNI latency: our plugin beside bridge + host-local.
+    BenchCni,
     /// Takes down what earlier runs left behind or kept; runs in progress are left alone.
     Clean,
     /// Looks into a dataplane: runs a debug command, or without one prints all that it holds.
@@ -72,6 +74,10 @@ fn run_command(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo { keep } => runtime()?.block_on(until_interrupted(async {
             Ok(exit_code(demo::demo(keep).await?))
+        })),
+        Command::BenchCni => runtime()?.block_on(until_interrupted(async {
+            bench::bench_cni().await?;
+            Ok(ExitCode::SUCCESS)
         })),
         Command::Up { nodes, keep } => runtime()?.block_on(until_interrupted(up(nodes, keep))),
         Command::Clean => {
