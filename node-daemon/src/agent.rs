@@ -17,9 +17,10 @@ mod snapshot;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use cni_shim::AttachmentKey;
+use cni_shim::{AttachmentKey, CniError};
 use crds::vpp_config::PodBinding;
 use crds::{VppConfig, VppConfigSpec};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -36,7 +37,6 @@ use crate::host::HostSide;
 use crate::ipam::Ipam;
 use crate::metrics::Metrics;
 use crate::objects::Rule;
-use crate::podside::PodSideError;
 use crate::statefile::{Saved, StateFile};
 use crate::vpp::Vpp;
 use crate::watch::Change;
@@ -58,10 +58,10 @@ pub enum Event {
     VppDown(String),
     /// VPP says that the interface with this index is gone, or that some such event was lost: a hint to look.
     VppEvent(Option<u32>),
-    /// The namespace of an attachment being made is vacant, and its veths are there.
-    Prepared(AttachmentKey, Result<(), PodSideError>),
-    /// The pod's side of an attachment is made.
-    Configured(AttachmentKey, Result<(), PodSideError>),
+    /// An attachment being made is on disk, its namespace is vacant, and its veths are there.
+    Prepared(AttachmentKey, Result<(), CniError>),
+    /// The pod's side of an attachment is made and, if that ends its ADD, the disk says so.
+    Configured(AttachmentKey, Result<(), CniError>),
     /// The node's own side of its tap is made.
     HostConfigured(Result<(), String>),
 }
@@ -90,7 +90,9 @@ pub struct Agent {
     synced: Synced,
     /// Whether a state from disk stands in for what is not synced yet.
     restored: bool,
-    statefile: StateFile,
+    statefile: Arc<Mutex<StateFile>>,
+    /// A write of it under way.
+    saving: Option<JoinHandle<()>>,
     /// Whether the inputs changed since they were written.
     unsaved: bool,
 
@@ -213,7 +215,8 @@ impl Agent {
             cluster: saved.cluster,
             synced: Synced::default(),
             restored,
-            statefile,
+            statefile: Arc::new(Mutex::new(statefile)),
+            saving: None,
             unsaved: false,
             attachments,
             store,
@@ -265,6 +268,10 @@ impl Agent {
         }
         // Pods are served on: nothing is undone at the end of the daemon, VPP forwards without it.
         self.save();
+        if let Some(saving) = self.saving.take() {
+            // One that failed has said so.
+            let _ = saving.await;
+        }
     }
 
     /// Takes in one event; what follows from it happens in [`Agent::step`].
@@ -375,12 +382,13 @@ impl Agent {
         self.dirty = true;
     }
 
-    /// Writes the inputs to disk if they changed, blocking.
+    /// Starts a write of the inputs to disk; one after the other.
     fn save(&mut self) {
         // Half a cluster is never written over a whole one.
-        if !(self.synced.all() || self.restored) {
+        if !self.unsaved || !(self.synced.all() || self.restored) {
             return;
         }
+        self.unsaved = false;
         let saved = Saved {
             spec: self.spec.as_ref().map(|(spec, _)| spec.clone()),
             generation: self.spec.as_ref().and_then(|(_, generation)| *generation),
@@ -388,9 +396,24 @@ impl Agent {
             cluster: self.cluster.clone(),
             excluded: self.remembered.excluded.clone(),
         };
-        match self.statefile.save(saved) {
-            Ok(()) => self.unsaved = false,
-            Err(error) => tracing::error!(%error, "the last state could not be written"),
-        }
+        let (file, before) = (self.statefile.clone(), self.saving.take());
+        self.saving = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                // Whether it failed or not, this one replaces it.
+                let _ = before.await;
+            }
+            let write = move || file.lock().unwrap_or_else(PoisonError::into_inner).save(saved);
+            match tokio::task::spawn_blocking(write).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the last state could not be written"),
+                Err(error) => tracing::error!(%error, "the last state could not be written"),
+            }
+        }));
+    }
+
+    /// Whether it is too soon for another write.
+    fn resting(&self) -> bool {
+        let busy = self.saving.as_ref().is_some_and(|saving| !saving.is_finished());
+        busy || self.statefile.try_lock().is_ok_and(|file| file.resting())
     }
 }

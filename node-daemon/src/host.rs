@@ -1,5 +1,5 @@
-//! The node's own side of its tap to VPP: routes to all pods, so that the node (kubelet's probes above all) and pods
-//! reach each other. The node's other connections never depend on VPP.
+//! The node's own side of its tap to VPP: routes to all pods and to the Services in front of them, so that the node
+//! (kubelet's probes above all) and pods reach each other. The node's other connections never depend on VPP.
 //!
 //! Routes carry a protocol number of ours: by it those that are no longer wanted are found. They go with the tap.
 
@@ -32,9 +32,12 @@ pub struct HostSide {
     pub gateways: Vec<IpAddr>,
     /// Hardware address of VPP's end.
     pub gateway_mac: [u8; 6],
-    /// Prefixes of pods of all nodes, with gateway and, where the node has one, source address.
-    pub routes: BTreeSet<(Cidr, IpAddr, Option<IpAddr>)>,
+    /// Prefixes of pods of all nodes and Services' addresses, with gateway and, where the node has one, source address.
+    pub routes: BTreeSet<Route>,
 }
+
+/// Destination, gateway, source address.
+pub type Route = (Cidr, IpAddr, Option<IpAddr>);
 
 /// Something the kernel refused.
 #[derive(Debug, thiserror::Error)]
@@ -60,12 +63,17 @@ pub fn host_side(spec: &VppConfigSpec, cluster: &Cluster, local: &Local) -> Opti
     let ifname = local.host_interface.clone()?;
     let gateways: Vec<IpAddr> = spec.node.pod_cidrs.iter().map(gateway).collect();
     let peers = cluster.peers_of(&local.node);
-    let prefixes = spec
+    let prefixes: BTreeSet<Cidr> = spec
         .node
         .pod_cidrs
         .iter()
-        .chain(peers.values().flat_map(|peer| &peer.pod_cidrs));
+        .chain(peers.values().flat_map(|peer| &peer.pod_cidrs))
+        .copied()
+        .collect();
+    let services = services(cluster, &prefixes);
     let routes = prefixes
+        .iter()
+        .chain(&services)
         .filter_map(|prefix| {
             let via = of_family(&gateways, prefix.is_ipv6())?;
             Some((*prefix, via, of_family(&spec.node.addresses, prefix.is_ipv6())))
@@ -78,6 +86,25 @@ pub fn host_side(spec: &VppConfigSpec, cluster: &Cluster, local: &Local) -> Opti
         gateway_mac: node_mac(&local.node, "host").0,
         routes,
     })
+}
+
+/// Addresses of Services with a pod behind them. Those whose backends are not pods (the API server's own, say) are the
+/// node's business: VPP may not have a way to the backends, and the node has one of its own.
+fn services(cluster: &Cluster, pods: &BTreeSet<Cidr>) -> BTreeSet<Cidr> {
+    let of_pods = |address: IpAddr| pods.iter().any(|prefix| prefix.contains(address));
+    cluster
+        .services()
+        .values()
+        .filter(|slices| {
+            slices
+                .iter()
+                .flat_map(|slice| &slice.backends)
+                .any(|b| of_pods(b.address))
+        })
+        .flat_map(|slices| slices.first())
+        .flat_map(|first| &first.frontends)
+        .map(|frontend| Cidr::host(frontend.address))
+        .collect()
 }
 
 /// MTU of an interface of the node, if there is such an interface.
@@ -121,7 +148,9 @@ async fn configure_with(kernel: &Handle, side: &HostSide) -> Result<(), HostErro
             .await
             .map_err(refused(format!("neighbour {gateway}")))?;
     }
-    for &(prefix, via, source) in &side.routes {
+    let present = own_routes(kernel, index).await?;
+    let there: BTreeSet<Route> = present.iter().filter_map(as_route).collect();
+    for &(prefix, via, source) in side.routes.difference(&there) {
         let add = |source| {
             let route = route(index, prefix, via, source);
             kernel.route().add(route).replace().execute()
@@ -133,7 +162,18 @@ async fn configure_with(kernel: &Handle, side: &HostSide) -> Result<(), HostErro
         }
         done.map_err(refused(format!("route {prefix} via {via}")))?;
     }
-    remove_old(kernel, index, side).await
+    let wanted: BTreeSet<Cidr> = side.routes.iter().map(|(prefix, ..)| *prefix).collect();
+    for old in present {
+        if as_route(&old).is_some_and(|(prefix, ..)| !wanted.contains(&prefix)) {
+            kernel
+                .route()
+                .del(old)
+                .execute()
+                .await
+                .map_err(refused("removing an old route"))?;
+        }
+    }
+    Ok(())
 }
 
 async fn index(kernel: &Handle, name: &str) -> Result<u32, HostError> {
@@ -183,45 +223,41 @@ fn route(index: u32, prefix: Cidr, via: IpAddr, source: Option<IpAddr>) -> Route
     }
 }
 
-async fn remove_old(kernel: &Handle, index: u32, side: &HostSide) -> Result<(), HostError> {
-    let wanted: BTreeSet<Cidr> = side.routes.iter().map(|(prefix, ..)| *prefix).collect();
-    for ipv6 in [false, true] {
+/// Routes of ours by the tap.
+async fn own_routes(kernel: &Handle, index: u32) -> Result<Vec<RouteMessage>, HostError> {
+    let mut own = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut filter = RouteMessage::default();
-        filter.header.address_family = if ipv6 {
-            AddressFamily::Inet6
-        } else {
-            AddressFamily::Inet
-        };
+        filter.header.address_family = family;
         let mut routes = kernel.route().get(filter).execute();
-        let mut old = Vec::new();
         while let Some(message) = routes.try_next().await.map_err(refused("listing routes"))? {
-            let ours = message.header.protocol == RouteProtocol::Other(PROTOCOL)
-                && message.attributes.contains(&RouteAttribute::Oif(index));
-            if ours && !destination(&message).is_some_and(|prefix| wanted.contains(&prefix)) {
-                old.push(message);
+            if message.header.protocol == RouteProtocol::Other(PROTOCOL)
+                && message.attributes.contains(&RouteAttribute::Oif(index))
+            {
+                own.push(message);
             }
         }
-        for message in old {
-            kernel
-                .route()
-                .del(message)
-                .execute()
-                .await
-                .map_err(refused("removing an old route"))?;
-        }
     }
-    Ok(())
+    Ok(own)
 }
 
-fn destination(message: &RouteMessage) -> Option<Cidr> {
-    let address: IpAddr = message.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(a)) => Some((*a).into()),
-        RouteAttribute::Destination(RouteAddress::Inet6(a)) => Some((*a).into()),
+fn as_route(message: &RouteMessage) -> Option<Route> {
+    let address = |address: &RouteAddress| match address {
+        RouteAddress::Inet(a) => Some(IpAddr::from(*a)),
+        RouteAddress::Inet6(a) => Some(IpAddr::from(*a)),
         _ => None,
-    })?;
-    ipnet::IpNet::new(address, message.header.destination_prefix_length)
-        .ok()
-        .map(Cidr::from)
+    };
+    let (mut destination, mut gateway, mut source) = (None, None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(a) => destination = address(a),
+            RouteAttribute::Gateway(a) => gateway = address(a),
+            RouteAttribute::PrefSource(a) => source = address(a),
+            _ => {}
+        }
+    }
+    let prefix = ipnet::IpNet::new(destination?, message.header.destination_prefix_length).ok()?;
+    Some((Cidr::from(prefix), gateway?, source))
 }
 
 fn refused(what: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> HostError {

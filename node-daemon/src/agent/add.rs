@@ -18,7 +18,7 @@ use crate::attachments::{Attachment, State};
 use crate::cni::{self, Add, Admission};
 use crate::desired::keys_of;
 use crate::objects::{Key, Link};
-use crate::podside::{self, PodSideError};
+use crate::podside;
 
 /// How long an ADD waits for the operator to say what the pod is.
 const BINDING_LIMIT: Duration = Duration::from_secs(10);
@@ -32,6 +32,8 @@ pub(super) struct Adding {
     pub(super) reply: oneshot::Sender<Response>,
     began: Instant,
     stage: Stage,
+    /// What its success will be, once the pod's side is being made.
+    committed: Option<Attachment>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,7 @@ impl Agent {
                     reply,
                     began: Instant::now(),
                     stage: Stage::Binding,
+                    committed: None,
                 };
                 self.adding.insert(key, adding);
                 self.advance_adds(Instant::now());
@@ -168,23 +171,27 @@ impl Agent {
             result: None,
         };
         adding.stage = Stage::Preparing;
-        let saved = self.store.save(&attachment);
         self.deferred.insert(attachment.id());
         self.attachments.insert(attachment.clone());
-        saved.map_err(|error| CniError::new(code::IO_FAILURE, error.to_string()))?;
         let veths = self.veths(&attachment, binding);
         let names = kernel_names(&attachment, binding);
         let netns = PathBuf::from(&attachment.netns);
-        let (events, key) = (self.events.clone(), key.clone());
+        let (events, key, store) = (self.events.clone(), key.clone(), self.store.clone());
         tokio::task::spawn_blocking(move || {
-            let outcome = prepare(&netns, &names, &veths);
+            // On disk before anything is made: what a crash leaves is found and undone.
+            let outcome = store
+                .save(&attachment)
+                .map_err(unwritten)
+                .and_then(|()| prepare(&netns, &names, &veths).map_err(CniError::from));
             let _ = events.blocking_send(Event::Prepared(key, outcome));
         });
         Ok(())
     }
 
-    pub(super) fn take_prepared(&mut self, key: &AttachmentKey, outcome: Result<(), PodSideError>) {
-        // The attachment may have been deleted meanwhile, or be another one by now.
+    pub(super) fn take_prepared(&mut self, key: &AttachmentKey, outcome: Result<(), CniError>) {
+        if self.attachments.by_key(key).is_none() {
+            return self.forget(key);
+        }
         let Some(adding) = self.adding.get_mut(key).filter(|a| a.stage == Stage::Preparing) else {
             return;
         };
@@ -196,7 +203,7 @@ impl Agent {
                 }
                 self.dirty = true;
             }
-            Err(error) => self.fail_add(key, error.into()),
+            Err(error) => self.fail_add(key, error),
         }
     }
 
@@ -236,57 +243,70 @@ impl Agent {
         }
     }
 
-    /// Makes the pod's side, beside the agent.
+    /// Makes the pod's side, beside the agent, and commits the attachment where that ends its ADD.
     pub(super) fn configure_pod(&mut self, key: &AttachmentKey) {
         let Some(attachment) = self.attachments.by_key(key) else {
             return;
         };
-        let side = self.pod_side(attachment);
-        let (events, key) = (self.events.clone(), key.clone());
-        match side {
-            Side::Kernel(netns, side) => {
-                tokio::task::spawn_blocking(move || {
-                    let outcome = podside::configure(&netns, &side);
-                    let _ = events.blocking_send(Event::Configured(key, outcome));
-                });
-            }
-            Side::NotTheKernels => self.take_configured(&key, Ok(())),
-            Side::Unknown => {}
+        let side = match self.pod_side(attachment) {
+            Side::Kernel(netns, side) => Some((netns, side)),
+            Side::NotTheKernels => None,
+            Side::Unknown => return,
+        };
+        let committed = self.adding.get(key).map(|adding| Attachment {
+            state: State::Committed,
+            result: Some(cni::result(attachment, &self.made(attachment), &adding.add)),
+            ..attachment.clone()
+        });
+        if let Some(adding) = self.adding.get_mut(key) {
+            adding.committed.clone_from(&committed);
         }
+        let (events, key, store) = (self.events.clone(), key.clone(), self.store.clone());
+        tokio::task::spawn_blocking(move || {
+            let made = side.map_or(Ok(()), |(netns, side)| podside::configure(&netns, &side));
+            let outcome = made.map_err(CniError::from).and_then(|()| match &committed {
+                Some(committed) => store.save(committed).map_err(unwritten),
+                None => Ok(()),
+            });
+            let _ = events.blocking_send(Event::Configured(key, outcome));
+        });
     }
 
-    pub(super) fn take_configured(&mut self, key: &AttachmentKey, outcome: Result<(), PodSideError>) {
+    pub(super) fn take_configured(&mut self, key: &AttachmentKey, outcome: Result<(), CniError>) {
+        if self.attachments.by_key(key).is_none() {
+            return self.forget(key);
+        }
         let Some(adding) = self.adding.get(key).filter(|a| a.stage == Stage::Configuring) else {
             if let Err(error) = outcome {
-                tracing::warn!(container = key.container_id, %error, "pod's side not made again");
+                tracing::warn!(
+                    container = key.container_id,
+                    error = error.msg,
+                    "pod's side not made again"
+                );
             }
             return;
         };
-        if let Err(error) = outcome {
-            return self.fail_add(key, error.into());
-        }
-        let Some(attachment) = self.attachments.by_key(key) else {
-            return;
+        let committed = match (outcome, &adding.committed) {
+            (Ok(()), Some(committed)) => committed.clone(),
+            (Ok(()), None) => return,
+            (Err(error), _) => return self.fail_add(key, error),
         };
-        let result = cni::result(attachment, &self.made(attachment), &adding.add);
-        let mut committed = attachment.clone();
-        committed.state = State::Committed;
-        committed.result = Some(result.clone());
-        if let Err(error) = self.store.save(&committed) {
-            return self.fail_add(key, CniError::new(code::IO_FAILURE, error.to_string()));
-        }
+        let result = committed.result.clone().unwrap_or_default();
         self.attachments.insert(committed);
         self.dirty = true;
         if let Some(adding) = self.adding.remove(key) {
             let took = adding.began.elapsed();
-            tracing::info!(
-                pod = adding.add.pod.name,
-                namespace = adding.add.pod.namespace,
-                ?took,
-                "pod attached"
-            );
+            let pod = &adding.add.pod;
+            tracing::info!(pod = pod.name, namespace = pod.namespace, ?took, "pod attached");
             self.metrics.add_seconds.observe(took.as_secs_f64());
             answer(adding.reply, Ok(Response::Added(result)));
+        }
+    }
+
+    /// Removes what was written of an attachment after its deletion.
+    fn forget(&self, key: &AttachmentKey) {
+        if let Err(error) = self.store.remove(key) {
+            tracing::error!(%error, "attachment file stays behind");
         }
     }
 
@@ -327,4 +347,8 @@ impl Agent {
                 },
             )
     }
+}
+
+fn unwritten(error: crate::attachments::StoreError) -> CniError {
+    CniError::new(code::IO_FAILURE, error.to_string())
 }

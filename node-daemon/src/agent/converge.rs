@@ -32,7 +32,7 @@ impl Agent {
             self.follow_host();
             self.publish();
         }
-        if self.unsaved && !self.statefile.resting() {
+        if self.unsaved && !self.resting() {
             self.save();
         }
         for (reply, cleanup) in self.leaving.drain(..) {

@@ -117,9 +117,12 @@ pub(super) async fn set_feature(
     if !enable {
         toggle(run, index, false).await?;
     }
-    for &table in tables(role) {
-        set_table(run, index, table, enable).await?;
-    }
+    futures::future::try_join_all(
+        tables(role)
+            .iter()
+            .map(|&table| set_table(run, index, table, enable)),
+    )
+    .await?;
     if enable {
         toggle(run, index, true).await?;
     }
