@@ -3,9 +3,11 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 /// A CNI network on one node: a configuration directory and where its plugins are.
 #[derive(Clone, Debug)]
@@ -24,6 +26,15 @@ pub struct Attached {
     pub addresses: Vec<IpAddr>,
     /// The plugin's whole result.
     pub result: Value,
+}
+
+/// What the plugin said.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    /// Error code; `None` for success.
+    pub code: Option<u64>,
+    /// What it printed: a result, an error, or nothing.
+    pub printed: Value,
 }
 
 impl Network {
@@ -85,6 +96,97 @@ impl Network {
         self.run("status", &node, &[]).await.map(drop)
     }
 
+    /// The plugin itself, without cnitool: what a runtime that speaks the specification sees. `config` is laid
+    /// over the network's own; a null removes a key. Returns what was printed, and the error code if it failed.
+    pub async fn raw(&self, command: &str, container: &str, netns: &Path, config: Value) -> Result<Raw> {
+        self.execute(command, container, netns, config, "").await
+    }
+
+    /// The same for a pod of namespace `default`.
+    pub async fn raw_with_args(
+        &self,
+        command: &str,
+        container: &str,
+        netns: &Path,
+        config: Value,
+        pod: &str,
+        uid: &str,
+    ) -> Result<Raw> {
+        let args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod};K8S_POD_UID={uid}");
+        self.execute(command, container, netns, config, &args).await
+    }
+
+    async fn execute(
+        &self,
+        command: &str,
+        container: &str,
+        netns: &Path,
+        config: Value,
+        args: &str,
+    ) -> Result<Raw> {
+        let list: Value =
+            serde_json::from_slice(&fs::read(self.dir.join(format!("10-{}.conflist", self.name)))?)?;
+        let plugin = list
+            .pointer("/plugins/0")
+            .and_then(Value::as_object)
+            .context("the list has no plugin")?;
+        let mut merged = plugin.clone();
+        merged.insert("cniVersion".to_owned(), json!("1.1.0"));
+        merged.insert("name".to_owned(), json!(self.name));
+        let kind = plugin
+            .get("type")
+            .and_then(Value::as_str)
+            .context("the plugin has no type")?;
+        let input = match config {
+            Value::Object(changes) => {
+                for (key, value) in changes {
+                    if value.is_null() {
+                        merged.remove(&key)
+                    } else {
+                        merged.insert(key, value)
+                    };
+                }
+                Value::Object(merged).to_string()
+            }
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        let mut child = tokio::process::Command::new("ip")
+            .args(["netns", "exec", &self.node])
+            .arg(self.plugins.join(kind))
+            .env("CNI_COMMAND", command)
+            .env("CNI_CONTAINERID", container)
+            .env("CNI_NETNS", netns)
+            .env("CNI_IFNAME", "eth0")
+            .env("CNI_ARGS", args)
+            .env("CNI_PATH", &self.plugins)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // The same sentence again, for the runtime's log.
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes()).await?;
+        }
+        let output = child.wait_with_output().await?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let printed: Value = if text.trim().is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text)?
+        };
+        let code = if output.status.success() {
+            None
+        } else {
+            printed.get("code").and_then(Value::as_u64)
+        };
+        if !output.status.success() && code.is_none() {
+            bail!("the plugin failed without an error object: {text}");
+        }
+        Ok(Raw { code, printed })
+    }
+
     async fn run(&self, verb: &str, netns: &Path, args: &[(&str, &str)]) -> Result<String> {
         let args: Vec<String> = args.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let mut command = tokio::process::Command::new("ip");
@@ -97,7 +199,7 @@ impl Network {
             .env("CNI_PATH", &self.plugins)
             .env("CNI_IFNAME", "eth0")
             .env("CNI_ARGS", args.join(";"))
-            .stdin(std::process::Stdio::null())
+            .stdin(Stdio::null())
             .kill_on_drop(true);
         let output = command.output().await.context("running cnitool")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

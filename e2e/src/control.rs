@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use crds::SYSTEM_NAMESPACE;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -175,7 +175,7 @@ impl ControlPlane {
 
     /// Makes a kubeconfig with a token of the daemons' ServiceAccount, for a node's namespace. The token
     /// is bound to a pod on that node, so that the API server knows which node it speaks for.
-    pub async fn node_kubeconfig(&self, node: &str) -> Result<PathBuf> {
+    pub async fn node_kubeconfig(&self, node: &str, address: IpAddr) -> Result<PathBuf> {
         let name = format!("contiv-node-{node}");
         let pod: Pod = serde_json::from_value(serde_json::json!({
             "apiVersion": "v1",
@@ -194,6 +194,16 @@ impl ControlPlane {
             .await
             .context("creating the daemon's own pod")?;
         let token = self.token("contiv-node", Some(&pod)).await?;
+        let status = serde_json::json!({"status": {
+            "phase": "Running", "podIP": address.to_string(), "podIPs": [{"ip": address.to_string()}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{
+                "name": "contiv-node", "image": "contiv-node", "imageID": "", "restartCount": 0, "ready": true,
+                "state": {"running": {}},
+            }],
+        }});
+        pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status))
+            .await?;
         self.write_kubeconfig(&name, &format!("https://{GATEWAY4}:{}", self.port), &token)
     }
 

@@ -100,7 +100,9 @@ impl Node {
         let vpp = Process::start(run, vpp)?;
 
         register(&control.client().await?, number).await?;
-        let kubeconfig = control.node_kubeconfig(&name).await?;
+        let kubeconfig = control
+            .node_kubeconfig(&name, IpAddr::V4(addresses.host4()))
+            .await?;
         let cni_socket = dir.join("cni.sock");
         let daemon = Program::new(format!("{name}-daemon"), assets::own("contiv-node")?)
             .within(namespace.name())

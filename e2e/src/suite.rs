@@ -180,6 +180,11 @@ pub async fn interrupted() {
     }
 }
 
+/// A line of what a test measured, for the reader of its output.
+pub fn note(text: &str) {
+    say(&format!("\n    {text} "));
+}
+
 fn say(text: &str) {
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes());

@@ -53,7 +53,6 @@ pub async fn snapshot(socket: &Path) -> Result<Snapshot> {
         {
             let request = ip::IpRouteDump {
                 table: table.table.clone(),
-                ..Default::default()
             };
             let routes = client.dump(request).await?;
             let lines = routes.iter().map(|details| route(&details.route));

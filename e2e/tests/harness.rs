@@ -56,7 +56,10 @@ async fn charts_are_accepted(cluster: &mut Cluster) -> Result<()> {
     // Who may do what, asked by the accounts themselves; a node's kubeconfig names an address that only nodes see.
     let server = format!("--server=https://127.0.0.1:{}", cluster.control().port());
     let operator = cluster.control().operator_kubeconfig().await?;
-    let daemon = cluster.control().node_kubeconfig("node-8").await?;
+    let daemon = cluster
+        .control()
+        .node_kubeconfig("node-8", "172.30.0.18".parse()?)
+        .await?;
     let cases = [
         (&operator, "create", "yes"),
         (&daemon, "create", "no"),

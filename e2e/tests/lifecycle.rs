@@ -352,6 +352,10 @@ async fn a_dataplane_dies_and_returns(cluster: &mut Cluster) -> Result<()> {
     for (name, flow) in flows {
         let ended = flow.settles(true, 5, Duration::from_secs(20)).await;
         let marks = flow.stop();
+        let (lost, all, gap) = (marks.lost(), marks.0.len(), marks.longest_gap());
+        e2e::suite::note(&format!(
+            "{name}: {lost} of {all} questions lost, {gap} ms without an answer"
+        ));
         if name != "service" {
             ended.with_context(|| format!("{name} did not go on: {marks}"))?;
         }
