@@ -72,6 +72,10 @@ const BATCH: usize = 1024;
 /// How often time alone is looked at: deadlines of ADDs, retries, the comparison with VPP.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How long the API server may take before the state on disk stands in for it: what was written last may lack the last
+/// moment before a crash, and must not undo it while somebody is there who knows better.
+const DISK_GRACE: Duration = Duration::from_secs(3);
+
 /// The agent.
 pub struct Agent {
     events: mpsc::Sender<Event>,
@@ -88,8 +92,12 @@ pub struct Agent {
     cluster: Cluster,
     /// Whether the API server, rather than the disk, told us of the cluster, by kind.
     synced: Synced,
-    /// Whether a state from disk stands in for what is not synced yet.
+    /// Whether there is a state from disk, which may be a little older than what is in VPP.
     restored: bool,
+    /// When to go by the state from disk if the API server has not answered by then.
+    trust_disk_at: Instant,
+    /// Whether that time has come.
+    trusted: bool,
     statefile: Arc<Mutex<StateFile>>,
     /// A write of it under way.
     saving: Option<JoinHandle<()>>,
@@ -215,6 +223,8 @@ impl Agent {
             cluster: saved.cluster,
             synced: Synced::default(),
             restored,
+            trust_disk_at: Instant::now() + DISK_GRACE,
+            trusted: false,
             statefile: Arc::new(Mutex::new(statefile)),
             saving: None,
             unsaved: false,

@@ -42,7 +42,7 @@ pub struct StateFile {
 
 /// Shortest time between writes: a cluster in motion is not worth a sync per event, and what the last moment brought
 /// is told again by the API server.
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(500);
 
 impl StateFile {
     /// The file in `state_dir`.

@@ -18,6 +18,13 @@ impl Agent {
     /// One round: compute, compare, apply, answer.
     pub(super) async fn step(&mut self, now: Instant) {
         self.advance_adds(now);
+        if self.restored && !self.trusted && now >= self.trust_disk_at {
+            self.trusted = true;
+            if !self.synced.all() {
+                tracing::warn!("the API server does not answer: going by the state on disk");
+                self.dirty = true;
+            }
+        }
         let resync = self.vpp.is_some() && now >= self.next_read;
         if self.dirty || resync || self.retry.due(now) {
             self.dirty = false;
@@ -43,7 +50,7 @@ impl Agent {
     /// Whether enough is known to say what should be in VPP: never from half a cluster, which would look like one
     /// from which the other half was deleted.
     pub(super) fn informed(&self) -> bool {
-        self.spec.is_some() && (self.restored || self.synced.all())
+        self.spec.is_some() && (self.trusted || self.synced.all())
     }
 
     fn compute(&mut self) {
