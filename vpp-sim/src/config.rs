@@ -18,6 +18,10 @@ pub struct Options {
     #[arg(long, value_name = "PATH", default_value = "/run/vpp/api.sock")]
     pub api_socket: PathBuf,
 
+    /// The stats socket (in VPP /run/vpp/stats.sock); no statistics are served if absent.
+    #[arg(long, value_name = "PATH")]
+    pub stats_socket: Option<PathBuf>,
+
     /// As VPP's `acl-plugin { reclassify sessions 1 }`: a replaced ACL ends the sessions it no longer permits.
     #[arg(long)]
     pub acl_reclassify_sessions: bool,

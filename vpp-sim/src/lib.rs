@@ -3,9 +3,11 @@
 //! * [`engine`]: VPP's tables and the walk of a packet through its graph; pure.
 //! * [`device`]: taps and AF_PACKET sockets, or their like in process.
 //! * [`server`]: the API socket and the packet thread that put both together.
+//! * [`stats`]: the counters in shared memory.
 //!
 //! It is never the product: the product is VPP. Whatever it does, real VPP does first.
 
 pub mod device;
 pub mod engine;
 pub mod server;
+pub mod stats;

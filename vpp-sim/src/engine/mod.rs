@@ -7,6 +7,7 @@ mod abf;
 mod acl;
 mod address;
 mod cnat;
+mod errors;
 mod fib;
 mod interface;
 mod l2;
@@ -80,6 +81,7 @@ pub struct Vpp {
     vxlan: vxlan::Vxlan,
     /// Next hops that routes and tunnels were just given: (table, address), asked for once.
     fresh_next_hops: Vec<(u32, IpAddr)>,
+    errors: errors::Errors,
 }
 
 impl Default for Vpp {
@@ -107,6 +109,7 @@ impl Vpp {
             memif: memif::Memif::default(),
             vxlan: vxlan::Vxlan::default(),
             fresh_next_hops: Vec::new(),
+            errors: errors::Errors::default(),
         };
         vpp.new_interface("local0".to_owned(), "local", Kind::Local, Mac::default());
         vpp

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use self::core::Core;
 use crate::device::{Backend, HostBackend, InProcessBackend, MAX_FRAME, Opened};
 use crate::engine::{Config, Vpp};
+use crate::stats;
 use dataplane::Dataplane;
 use devices::Devices;
 use dispatch::Dispatcher;
@@ -109,6 +110,7 @@ pub struct Handle {
     api: Option<JoinHandle<()>>,
     dataplane: Option<Dataplane>,
     socket: SocketFile,
+    stats: Option<stats::Server>,
 }
 
 /// Starts a dataplane in this process that touches nothing of the host but its socket: devices are recorded
@@ -183,6 +185,7 @@ fn start(
         api: Some(api),
         dataplane: Some(dataplane),
         socket,
+        stats: None,
     })
 }
 
@@ -191,6 +194,17 @@ impl Handle {
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket.0
+    }
+
+    /// Also serves the stats segment, on a socket of its own, as long as this handle lives.
+    ///
+    /// # Errors
+    /// [`stats::StatsSocketError`].
+    pub fn serve_stats(&mut self, socket: impl AsRef<Path>) -> Result<(), stats::StatsSocketError> {
+        let core = self.core.clone();
+        let snapshot = move || stats::collect::Snapshot::of(&core.lock().vpp);
+        self.stats = Some(stats::Server::start(socket.as_ref(), snapshot)?);
+        Ok(())
     }
 
     /// Why it died, if it met input that kills real VPP.
@@ -262,6 +276,7 @@ impl Drop for Handle {
             }
             running
         });
+        self.stats.take();
         if let Some(api) = self.api.take() {
             let _ = api.join();
         }

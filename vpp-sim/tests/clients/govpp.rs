@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::{run, server, sources, succeeds};
+use crate::{counting, run, server, sources, succeeds};
 
 /// The program, built by whoever comes first.
 fn program() -> Option<&'static Path> {
@@ -50,4 +50,21 @@ fn govpp_drives_the_server() {
     );
     assert_eq!((vpp.acls().count(), vpp.cnat_translations().len()), (0, 0));
     assert_eq!(server.fatal(), None);
+}
+
+#[test]
+fn govpp_reads_the_statistics() {
+    let Some(program) = program() else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let (server, socket) = counting(&directory);
+    let said = run(Command::new(program).arg(server.socket()).arg(socket));
+    let expected = [
+        "interface 0 local0 rx 0 0 tx 0 0 drops 0",
+        "interface 1 tap0 rx 3 192 tx 0 0 drops 3",
+        "workers 0 beats true",
+        "error /err/ethernet-input/l3 mac mismatch [3]",
+    ];
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::{run, server, shared, sources, succeeds};
+use crate::{counting, run, server, shared, sources, succeeds};
 
 const PACKAGE: &str = "vpp-papi==2.4.2";
 
@@ -124,4 +124,22 @@ fn recording_memif() {
 #[test]
 fn recording_vxlan_two_nodes() {
     replay(&["vxlan-two-nodes.jsonl"]);
+}
+
+#[test]
+fn vpp_papi_reads_the_statistics() {
+    let Some(mut command) = script("stats.py") else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let (_server, socket) = counting(&directory);
+    let said = run(command.arg(socket));
+    let expected = [
+        "interface 0 local0 rx 0 0 drops 0",
+        "interface 1 tap0 rx 3 192 drops 3",
+        "link 3",
+        "beats True",
+        "error /err/ethernet-input/l3 mac mismatch 3",
+    ];
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
 }

@@ -43,6 +43,7 @@ impl Vpp {
         if let Some(interface) = self.interfaces.get_mut(packet.rx) {
             interface.counters.drops += 1;
         }
+        self.errors.count(node, reason);
         w.settle(|| Fate::Rejected {
             node: node.to_owned(),
             reason: reason.to_owned(),

@@ -200,6 +200,7 @@ impl Vpp {
         if let Some(interface) = self.interfaces.get_mut(rx) {
             interface.counters.drops += 1;
         }
+        self.errors.count(node, reason);
         w.node("error-drop", || format!("{node}: {reason}"));
         w.settle(|| Fate::Dropped {
             node: node.to_owned(),
