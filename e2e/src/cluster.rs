@@ -124,7 +124,8 @@ impl Cluster {
     /// Waits until every node takes pods and says that it is ready.
     pub async fn wait_nodes_ready(&mut self) -> Result<()> {
         if let Some(operator) = self.operator.as_mut() {
-            operator.check()?;
+            // It ends by itself when it loses its Lease, which it does when the API server is away for long.
+            operator.revive()?;
         }
         for node in self.nodes.values_mut() {
             node.wait_ready().await?;

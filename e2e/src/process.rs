@@ -134,6 +134,19 @@ impl Process {
         );
     }
 
+    /// Starts it again if it has ended by itself, as a kubelet restarts a container; a panic stays an error.
+    /// Returns whether it had ended.
+    pub fn revive(&mut self) -> Result<bool> {
+        if self.is_alive() {
+            return Ok(false);
+        }
+        if self.log_tail(30).contains("panicked at") {
+            self.check()?;
+        }
+        self.spawn()?;
+        Ok(true)
+    }
+
     /// Kills it as a crash would: no chance to say goodbye.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -371,6 +371,7 @@ async fn the_api_server_goes_and_comes_back(cluster: &mut Cluster) -> Result<()>
         ensure!(flow.next(5).await?.lost() == 0, "{name} is disturbed");
     }
     cluster.control().start_apiserver().await?;
+    cluster.wait_nodes_ready().await?;
     cluster.kubectl().run(&["delete", "networkpolicy", "web"]).await?;
     cluster.expect_reach(&[("stranger", "web-1", 80, true)]).await?;
     undisturbed(flows)

@@ -5,14 +5,14 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::ReceiveTimeout;
+use nix::sys::socket::sockopt::{ReceiveTimeout, ReceiveTimestampns};
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, SockFlag, SockProtocol, SockType, recvfrom, setsockopt, socket,
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvmsg,
+    setsockopt, socket,
 };
-use nix::sys::time::TimeVal;
+use nix::sys::time::{TimeSpec, TimeVal};
 use serde::{Deserialize, Serialize};
 
 const TCP: u8 = 6;
@@ -23,7 +23,7 @@ const OUTGOING: u8 = 4;
 /// A packet as an interface saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
-    /// Microseconds since 1970.
+    /// Nanoseconds since 1970, by the kernel: several watchers' sightings are put in order by it.
     pub at: u64,
     /// Interface within the namespace.
     pub interface: String,
@@ -52,20 +52,39 @@ pub fn sniff(out: &mut dyn Write) -> io::Result<()> {
         SockProtocol::EthAll,
     )?;
     setsockopt(&socket, ReceiveTimeout, &TimeVal::new(1, 0))?;
+    setsockopt(&socket, ReceiveTimestampns, &true)?;
     let mut names = BTreeMap::new();
     writeln!(out, "ready")?;
     out.flush()?;
     let mut buffer = [0u8; 65536];
+    let mut control = nix::cmsg_space!(TimeSpec);
     loop {
-        let (length, from) = match recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut buffer) {
-            Ok((length, Some(from))) => (length, from),
-            Ok((_, None)) | Err(Errno::EAGAIN | Errno::EINTR | Errno::ENETDOWN) => continue,
-            Err(error) => return Err(error.into()),
+        let received = {
+            let mut slices = [io::IoSliceMut::new(&mut buffer)];
+            match recvmsg::<LinkAddr>(
+                socket.as_raw_fd(),
+                &mut slices,
+                Some(&mut control),
+                MsgFlags::empty(),
+            ) {
+                Ok(message) => {
+                    let stamp = message.cmsgs()?.find_map(|cmsg| match cmsg {
+                        ControlMessageOwned::ScmTimestampns(time) => Some(time),
+                        _ => None,
+                    });
+                    message
+                        .address
+                        .zip(stamp)
+                        .map(|(from, stamp)| (message.bytes, from, stamp))
+                }
+                Err(Errno::EAGAIN | Errno::EINTR | Errno::ENETDOWN) => None,
+                Err(error) => return Err(error.into()),
+            }
         };
-        let at = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO)
-            .as_micros() as u64;
+        let Some((length, from, stamp)) = received else {
+            continue;
+        };
+        let at = stamp.tv_sec() as u64 * 1_000_000_000 + stamp.tv_nsec() as u64;
         if !names.contains_key(&from.ifindex()) {
             names = interfaces()?;
         }
