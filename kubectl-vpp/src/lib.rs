@@ -1,0 +1,12 @@
+//! kubectl-vpp: the kubectl plugin.
+//!
+//! ```text
+//! manifests ──objects──► facts ──invent──► complete facts ──compiler──► configuration
+//!                                                                            │ node-daemon: desired, plan, apply
+//! queries ──► targets ──► packets ──journey──► answers ◄──blame── one embedded dataplane per node
+//! ```
+
+mod cli;
+pub mod reach;
+
+pub use cli::run;
