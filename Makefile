@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-e2e test-dataplane lint bench clean distclean setup build
+.PHONY: help demo test test-unit test-e2e test-dataplane lint bench bench-compiler clean distclean setup build
 
 # End-to-end tests, in order: what fails early explains what fails later.
 E2E_TESTS := harness connectivity cni networkpolicy services chains lifecycle status writes
@@ -41,6 +41,9 @@ bench: setup ## CNI ADD beside the reference plugins, and requests per second of
 	cargo build --release --workspace --bins
 	@target/release/contiv-e2e bench-cni
 	cargo bench -p vpp-sim
+
+bench-compiler: ## Time and memory of the compiler at 100,000 pods, and the time from one event to its changes
+	cargo bench -p compiler --bench compiler
 
 clean: ## Ends what a demo or a killed test left running
 	@cargo run --quiet -p e2e --bin contiv-e2e -- clean

@@ -43,6 +43,14 @@ fn upsert<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) -> b
     }
 }
 
+/// As [`upsert`], but gives back what was there: `None` if nothing changed.
+fn replace<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: V) -> Option<Option<V>> {
+    if map.get(&key) == Some(&value) {
+        return None;
+    }
+    Some(map.insert(key, value))
+}
+
 /// Entries of one namespace of a map keyed by namespace and name.
 fn within<'a, V>(
     map: &'a BTreeMap<ObjectKey, V>,
@@ -172,6 +180,36 @@ impl Cluster {
         self.cnfs.remove(key).is_some()
     }
 
+    /// As [`upsert_pod`](Self::upsert_pod), but gives back the pod that was there.
+    pub(crate) fn replace_pod(&mut self, pod: Pod) -> Option<Option<Pod>> {
+        replace(&mut self.pods, pod.key(), pod)
+    }
+
+    /// As [`remove_pod`](Self::remove_pod), but gives back the pod.
+    pub(crate) fn take_pod(&mut self, key: &ObjectKey) -> Option<Pod> {
+        self.pods.remove(key)
+    }
+
+    /// As [`upsert_endpoint_slice`](Self::upsert_endpoint_slice), but gives back the slice that was there.
+    pub(crate) fn replace_endpoint_slice(&mut self, slice: EndpointSlice) -> Option<Option<EndpointSlice>> {
+        replace(&mut self.endpoint_slices, slice.key(), slice)
+    }
+
+    /// As [`remove_endpoint_slice`](Self::remove_endpoint_slice), but gives back the slice.
+    pub(crate) fn take_endpoint_slice(&mut self, key: &ObjectKey) -> Option<EndpointSlice> {
+        self.endpoint_slices.remove(key)
+    }
+
+    /// As [`upsert_namespace`](Self::upsert_namespace), but gives back the namespace that was there.
+    pub(crate) fn replace_namespace(&mut self, namespace: Namespace) -> Option<Option<Namespace>> {
+        replace(&mut self.namespaces, namespace.name.clone(), namespace)
+    }
+
+    /// As [`remove_namespace`](Self::remove_namespace), but gives back the namespace.
+    pub(crate) fn take_namespace(&mut self, name: &str) -> Option<Namespace> {
+        self.namespaces.remove(name)
+    }
+
     /// All pods, by namespace and name.
     pub fn pods(&self) -> impl Iterator<Item = &Pod> {
         self.pods.values()
@@ -190,6 +228,11 @@ impl Cluster {
     /// All nodes, by name.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
+    }
+
+    /// One node.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
     }
 
     /// Whether the node is known.
@@ -212,6 +255,16 @@ impl Cluster {
         self.namespaces.values()
     }
 
+    /// One namespace.
+    pub fn namespace(&self, name: &str) -> Option<&Namespace> {
+        self.namespaces.get(name)
+    }
+
+    /// One policy.
+    pub fn policy(&self, key: &ObjectKey) -> Option<&Policy> {
+        self.policies.get(key)
+    }
+
     /// All policies, by namespace and name.
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {
         self.policies.values()
@@ -225,6 +278,16 @@ impl Cluster {
     /// All Services, by namespace and name.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
         self.services.values()
+    }
+
+    /// One Service.
+    pub fn service(&self, key: &ObjectKey) -> Option<&Service> {
+        self.services.get(key)
+    }
+
+    /// One EndpointSlice.
+    pub fn endpoint_slice(&self, key: &ObjectKey) -> Option<&EndpointSlice> {
+        self.endpoint_slices.get(key)
     }
 
     /// EndpointSlices of one namespace, by name.

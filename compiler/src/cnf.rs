@@ -20,6 +20,11 @@ impl Cnfs {
         cluster.cnf(self.functions.get(pod)?)
     }
 
+    /// Keys of all pods that are a function.
+    pub(crate) fn pods(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.functions.keys()
+    }
+
     /// Whether a pod is an instance of the CNF.
     pub fn is(&self, pod: &ObjectKey, cnf: &ObjectKey) -> bool {
         self.functions.get(pod) == Some(cnf)

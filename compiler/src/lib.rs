@@ -15,6 +15,7 @@
 pub mod chain;
 pub mod cluster;
 pub mod cnf;
+pub mod engine;
 pub mod facts;
 pub mod k8s;
 pub mod output;
@@ -27,6 +28,7 @@ pub mod size;
 pub mod topology;
 
 pub use cluster::Cluster;
+pub use engine::{Change, Delta, Engine, Removed};
 pub use facts::{ObjectKey, ObjectRef, Problem};
 pub use output::{
     ChainVerdict, CnfVerdict, Compiled, Output, Owner, PodPool, Settings, Traffic, Verdict, compile,

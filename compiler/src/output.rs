@@ -9,9 +9,10 @@ use crds::{VppAddressSetSpec, VppConfigSpec, VppPeerSliceSpec, VppPolicySpec, Vp
 
 use crate::cluster::Cluster;
 use crate::cnf::Cnfs;
-use crate::facts::{Kind, ObjectKey, Problem};
-use crate::sets::Sets;
-use crate::{chain, cnf, policy, service, topology};
+use crate::facts::{Cnf, Kind, Node, ObjectKey, Pod, Problem};
+use crate::policy::Bound;
+use crate::sets::{Naming, Sets};
+use crate::{chain, cnf, policy, service, sets, topology};
 
 /// What the operator's user decides for the whole cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,14 +184,21 @@ pub const MAX_NODE_PODS: usize = 512;
 /// Computes everything from the facts.
 ///
 /// Pure: equal facts give equal output. Users' mistakes are in the verdicts and problems.
+///
+/// This recomputes everything each time, and is what [`Engine`](crate::Engine) is held to.
 pub fn compile(cluster: &Cluster, settings: &Settings) -> Output {
+    compile_named(cluster, settings, sets::name).0
+}
+
+/// As [`compile`], with a choice of how sets are named. Also says whether two names collided.
+pub(crate) fn compile_named(cluster: &Cluster, settings: &Settings, naming: Naming) -> (Output, bool) {
     let mut problems = BTreeSet::new();
     for pod in cluster.pods() {
         problems.extend(pod.problems.iter().cloned());
     }
 
     let mut topology = topology::compile(cluster, settings, &mut problems);
-    let mut sets = Sets::new(cluster, &settings.system_namespace);
+    let mut sets = Sets::new(cluster, &settings.system_namespace, naming);
     let policies = policy::compile(cluster, &mut sets, &mut problems);
     let cnfs = cnf::compile(cluster, &mut problems);
     let chains = chain::compile(cluster, settings, &cnfs, &mut sets, &mut problems);
@@ -206,7 +214,8 @@ pub fn compile(cluster: &Cluster, settings: &Settings) -> Output {
         config.spec.revision = crds::revision::short_hash(&config.spec);
     }
 
-    Output {
+    let collided = sets.collided();
+    let output = Output {
         configs: topology.configs,
         policies,
         sets: sets.finish(),
@@ -215,7 +224,8 @@ pub fn compile(cluster: &Cluster, settings: &Settings) -> Output {
         chains: chains.verdicts,
         cnfs: cnfs.verdicts,
         problems,
-    }
+    };
+    (output, collided)
 }
 
 /// Puts every pod that is scheduled and has a network of its own into its node's configuration.
@@ -237,28 +247,39 @@ fn bind(
             *left_out.entry(node).or_default() += 1;
             continue;
         }
-        let (ingress, egress) = policy::bindings(cluster, pod, problems);
+        let bound = policy::bindings(cluster, pod);
+        if bound.too_many {
+            problems.insert(policy::too_many(pod));
+        }
         let function = cnfs.of_pod(cluster, &pod.key());
-        config.spec.pods.push(PodBinding {
-            namespace: pod.namespace.clone(),
-            name: pod.name.clone(),
-            uid: pod.uid.clone(),
-            interface: pod.interface,
-            ingress,
-            egress,
-            interfaces: function.map(|f| f.interfaces.clone()).unwrap_or_default(),
-            forwarding: function.map(|f| f.forwarding).unwrap_or_default(),
-        });
+        config.spec.pods.push(binding(pod, bound, function));
     }
     for node in cluster.nodes() {
         if let Some(count) = left_out.get(node.name.as_str()) {
-            problems.insert(Problem {
-                object: Kind::NODE.of_cluster(&node.name, &node.uid),
-                reason: "TooManyPods",
-                message: format!(
-                    "{count} pods beyond {MAX_NODE_PODS} get no network: move them to other nodes"
-                ),
-            });
+            problems.insert(too_many_pods(node, *count));
         }
+    }
+}
+
+/// A pod's place in its node's configuration.
+pub(crate) fn binding(pod: &Pod, bound: Bound, function: Option<&Cnf>) -> PodBinding {
+    PodBinding {
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+        interface: pod.interface,
+        ingress: bound.ingress,
+        egress: bound.egress,
+        interfaces: function.map(|f| f.interfaces.clone()).unwrap_or_default(),
+        forwarding: function.map(|f| f.forwarding).unwrap_or_default(),
+    }
+}
+
+/// What to tell of a node that has more pods than fit, by this many.
+pub(crate) fn too_many_pods(node: &Node, count: usize) -> Problem {
+    Problem {
+        object: Kind::NODE.of_cluster(&node.name, &node.uid),
+        reason: "TooManyPods",
+        message: format!("{count} pods beyond {MAX_NODE_PODS} get no network: move them to other nodes"),
     }
 }

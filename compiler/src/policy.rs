@@ -22,61 +22,109 @@ pub fn compile(
     sets: &mut Sets<'_>,
     problems: &mut BTreeSet<Problem>,
 ) -> BTreeMap<ObjectKey, Compiled<VppPolicySpec>> {
-    let mut compiled = BTreeMap::new();
-    for policy in cluster.policies() {
-        problems.extend(policy.problems.iter().cloned());
-        let mut spec = VppPolicySpec::default();
-        for rule in policy.ingress.iter().flatten() {
-            ingress(cluster, policy, rule, sets, &mut spec.ingress, problems);
-        }
-        for rule in policy.egress.iter().flatten() {
-            egress(cluster, policy, rule, sets, &mut spec.egress);
-        }
-        spec.revision = crds::revision::short_hash(&spec);
-        let owner = Some(Owner::new(Kind::NETWORK_POLICY, &policy.name, &policy.uid));
-        compiled.insert(policy.key(), Compiled { spec, owner });
-    }
-    compiled
+    let policies = cluster.policies();
+    policies
+        .map(|policy| (policy.key(), one(cluster, policy, sets, problems)))
+        .collect()
 }
 
-/// What the policies say of a pod: ingress and egress.
-///
-/// Whether a direction is isolated depends on the policies that speak of it, not on their rules.
-/// Policies beyond the bound are left out: then less is accepted than the user wants, not more.
-pub fn bindings(
+/// Compiles one NetworkPolicy.
+pub(crate) fn one(
     cluster: &Cluster,
-    pod: &Pod,
+    policy: &Policy,
+    sets: &mut Sets<'_>,
     problems: &mut BTreeSet<Problem>,
-) -> (DirectionBinding, DirectionBinding) {
-    let mut ingress = DirectionBinding::default();
-    let mut egress = DirectionBinding::default();
-    for policy in cluster.policies_in(&pod.namespace) {
-        if !policy.pods.matches(&pod.labels) {
-            continue;
-        }
-        for (binding, rules) in [(&mut ingress, &policy.ingress), (&mut egress, &policy.egress)] {
-            if rules.is_none() {
-                continue;
-            }
-            binding.isolated = true;
-            if binding.policies.len() == MAX_BOUND_POLICIES {
-                problems.insert(Problem {
-                    object: Kind::POD.of(&pod.namespace, &pod.name, &pod.uid),
-                    reason: "TooManyPolicies",
-                    message: format!(
-                        "more than {MAX_BOUND_POLICIES} NetworkPolicies select the pod; the last \
-                         ones by name accept nothing: merge policies"
-                    ),
-                });
-                continue;
-            }
-            binding.policies.push(PolicyRef {
-                namespace: policy.namespace.clone(),
-                name: policy.name.clone(),
-            });
+) -> Compiled<VppPolicySpec> {
+    problems.extend(policy.problems.iter().cloned());
+    let mut spec = VppPolicySpec::default();
+    for rule in policy.ingress.iter().flatten() {
+        ingress(cluster, policy, rule, sets, &mut spec.ingress, problems);
+    }
+    for rule in policy.egress.iter().flatten() {
+        egress(cluster, policy, rule, sets, &mut spec.egress);
+    }
+    spec.revision = crds::revision::short_hash(&spec);
+    let owner = Some(Owner::new(Kind::NETWORK_POLICY, &policy.name, &policy.uid));
+    Compiled { spec, owner }
+}
+
+/// Of which directions a policy speaks, whatever its rules are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Speaks {
+    pub(crate) ingress: bool,
+    pub(crate) egress: bool,
+}
+
+impl From<&Policy> for Speaks {
+    fn from(policy: &Policy) -> Self {
+        Self {
+            ingress: policy.ingress.is_some(),
+            egress: policy.egress.is_some(),
         }
     }
-    (ingress, egress)
+}
+
+/// What policies say of a pod.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bound {
+    pub(crate) ingress: DirectionBinding,
+    pub(crate) egress: DirectionBinding,
+    /// Whether policies had to be left out.
+    pub(crate) too_many: bool,
+}
+
+impl Bound {
+    /// What policies of a namespace, given by name in order, say of a pod that they select.
+    ///
+    /// Whether a direction is isolated depends on the policies that speak of it, not on their rules.
+    /// Policies beyond the bound are left out: then less is accepted than the user wants, not more.
+    pub(crate) fn by<'p>(namespace: &str, policies: impl Iterator<Item = (&'p str, Speaks)>) -> Self {
+        let mut bound = Self::default();
+        for (name, speaks) in policies {
+            let directions = [
+                (&mut bound.ingress, speaks.ingress),
+                (&mut bound.egress, speaks.egress),
+            ];
+            for (binding, speaks) in directions {
+                if !speaks {
+                    continue;
+                }
+                binding.isolated = true;
+                if binding.policies.len() == MAX_BOUND_POLICIES {
+                    bound.too_many = true;
+                    continue;
+                }
+                binding.policies.push(PolicyRef {
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                });
+            }
+        }
+        bound
+    }
+}
+
+/// The policies that select a pod, and what they say of it.
+pub(crate) fn bindings(cluster: &Cluster, pod: &Pod) -> Bound {
+    let selecting = cluster
+        .policies_in(&pod.namespace)
+        .filter(|policy| policy.pods.matches(&pod.labels));
+    Bound::by(
+        &pod.namespace,
+        selecting.map(|policy| (policy.name.as_str(), Speaks::from(policy))),
+    )
+}
+
+/// What to tell of a pod whose policies had to be left out.
+pub(crate) fn too_many(pod: &Pod) -> Problem {
+    Problem {
+        object: Kind::POD.of(&pod.namespace, &pod.name, &pod.uid),
+        reason: "TooManyPolicies",
+        message: format!(
+            "more than {MAX_BOUND_POLICIES} NetworkPolicies select the pod; the last \
+             ones by name accept nothing: merge policies"
+        ),
+    }
 }
 
 /// Numeric ports of a rule, and its named ones.
@@ -192,6 +240,14 @@ fn ingress(
     }
 }
 
+/// Any pod.
+pub(crate) fn anywhere() -> PodEnd {
+    PodEnd {
+        pods: Selector::all(),
+        namespaces: Some(Selector::all()),
+    }
+}
+
 fn egress(
     cluster: &Cluster,
     policy: &Policy,
@@ -205,10 +261,7 @@ fn egress(
     }
     let names = plain(rule, peers.as_ref(), compiled);
     // Only pods have named ports: blocks drop out, and "any peer" means any pod.
-    let anywhere = [Peer::Pods(PodEnd {
-        pods: Selector::all(),
-        namespaces: Some(Selector::all()),
-    })];
+    let anywhere = [Peer::Pods(anywhere())];
     let peers = rule.peers.as_deref().unwrap_or(&anywhere);
     let mut by_number: BTreeMap<(Protocol, u16), BTreeSet<SetRef>> = BTreeMap::new();
     for (protocol, name) in names {

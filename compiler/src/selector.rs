@@ -57,6 +57,15 @@ impl Selector {
         self.0.is_empty()
     }
 
+    /// A label that every selected object has with one of some values, if the selector demands
+    /// one: by it an index finds the selectors that may select an object.
+    pub(crate) fn demanded(&self) -> Option<(&str, &BTreeSet<String>)> {
+        self.0.iter().find_map(|expression| match expression {
+            Expression::In(key, values) => Some((key.as_str(), values)),
+            _ => None,
+        })
+    }
+
     /// Whether an object with these labels is selected.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|expression| expression.matches(labels))

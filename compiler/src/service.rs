@@ -20,30 +20,43 @@ pub fn compile(
 ) -> BTreeMap<ObjectKey, Compiled<VppServiceSliceSpec>> {
     let mut compiled = BTreeMap::new();
     for service in cluster.services() {
-        problems.extend(service.problems.iter().cloned());
-        if service.cluster_ips.is_empty() || service.ports.is_empty() {
-            continue;
-        }
-        let mut tell = |reason, message: String| {
-            problems.insert(Problem {
-                object: Kind::SERVICE.of(&service.namespace, &service.name, &service.uid),
-                reason,
-                message,
-            });
-        };
-        if service.ports.len() > MAX_PORTS {
-            let message = format!("more than {MAX_PORTS} ports: split the Service");
-            tell("TooManyPorts", message);
-            continue;
-        }
-        let backends = backends(cluster, service);
-        if !backends.iter().any(|backend| backend.ready || backend.serving) {
-            let message = "no endpoint serves: connections are rejected until a pod that the \
-                           Service selects is ready";
-            tell("NoEndpoints", message.to_owned());
-        }
-        slices(service, &backends, &mut compiled);
+        let slices = cluster.endpoint_slices_in(&service.namespace);
+        let own = slices.filter(|slice| slice.service.as_deref() == Some(&service.name));
+        compiled.extend(one(service, own, problems));
     }
+    compiled
+}
+
+/// Compiles one Service from its EndpointSlices, which come by name.
+pub(crate) fn one<'s>(
+    service: &Service,
+    endpoint_slices: impl Iterator<Item = &'s EndpointSlice>,
+    problems: &mut BTreeSet<Problem>,
+) -> BTreeMap<ObjectKey, Compiled<VppServiceSliceSpec>> {
+    let mut compiled = BTreeMap::new();
+    problems.extend(service.problems.iter().cloned());
+    if service.cluster_ips.is_empty() || service.ports.is_empty() {
+        return compiled;
+    }
+    let mut tell = |reason, message: String| {
+        problems.insert(Problem {
+            object: Kind::SERVICE.of(&service.namespace, &service.name, &service.uid),
+            reason,
+            message,
+        });
+    };
+    if service.ports.len() > MAX_PORTS {
+        let message = format!("more than {MAX_PORTS} ports: split the Service");
+        tell("TooManyPorts", message);
+        return compiled;
+    }
+    let backends = backends(service, endpoint_slices);
+    if !backends.iter().any(|backend| backend.ready || backend.serving) {
+        let message = "no endpoint serves: connections are rejected until a pod that the \
+                       Service selects is ready";
+        tell("NoEndpoints", message.to_owned());
+    }
+    slices(service, &backends, &mut compiled);
     compiled
 }
 
@@ -86,10 +99,9 @@ fn slices(
 }
 
 /// The endpoints of all the Service's slices, IPv4 before IPv6, each once.
-fn backends(cluster: &Cluster, service: &Service) -> Vec<Backend> {
+fn backends<'s>(service: &Service, slices: impl Iterator<Item = &'s EndpointSlice>) -> Vec<Backend> {
     let mut found: BTreeMap<IpAddr, Vec<Backend>> = BTreeMap::new();
-    let slices = cluster.endpoint_slices_in(&service.namespace);
-    for slice in slices.filter(|slice| slice.service.as_deref() == Some(&service.name)) {
+    for slice in slices {
         let ports = target_ports(service, slice);
         if ports.iter().all(|port| *port == 0) {
             continue;

@@ -137,23 +137,35 @@ pub fn select<'c>(
         .filter(|pod| pod.selectable() && pods.matches(&pod.labels))
 }
 
+/// How a set is named by what it stands for.
+pub(crate) type Naming = fn(&SetKey) -> String;
+
+/// The name of a set: equal keys have equal names in every process.
+pub(crate) fn name(key: &SetKey) -> String {
+    format!("s-{}", crds::revision::short_hash(key))
+}
+
 /// The sets asked for so far.
 #[derive(Debug)]
 pub struct Sets<'c> {
     cluster: &'c Cluster,
     system_namespace: String,
+    naming: Naming,
     names: BTreeMap<SetKey, SetRef>,
     taken: BTreeSet<SetRef>,
+    collided: bool,
 }
 
 impl<'c> Sets<'c> {
     /// No set yet. `system_namespace` takes the sets that are relative to no namespace.
-    pub fn new(cluster: &'c Cluster, system_namespace: &str) -> Self {
+    pub(crate) fn new(cluster: &'c Cluster, system_namespace: &str, naming: Naming) -> Self {
         Self {
             cluster,
             system_namespace: system_namespace.to_owned(),
+            naming,
             names: BTreeMap::new(),
             taken: BTreeSet::new(),
+            collided: false,
         }
     }
 
@@ -171,43 +183,33 @@ impl<'c> Sets<'c> {
         };
         let mut set = SetRef {
             namespace: namespace.clone(),
-            name: format!("s-{}", crds::revision::short_hash(&key)),
+            name: (self.naming)(&key),
         };
         // The hash is no secret and selectors are users': whoever makes two of them collide must
         // not get his pods into another's set.
         while !self.taken.insert(set.clone()) {
+            self.collided = true;
             set.name = format!("s-{}", crds::revision::short_hash(&(&key, &set.name)));
         }
         self.names.insert(key, set.clone());
         set
     }
 
+    /// Whether a name was taken already by another key, so that names depend on each other.
+    pub(crate) fn collided(&self) -> bool {
+        self.collided
+    }
+
+    /// What was asked for.
+    pub(crate) fn into_names(self) -> BTreeMap<SetKey, SetRef> {
+        self.names
+    }
+
     /// Fills the sets with what they stand for and cuts them into slices.
     pub fn finish(self) -> BTreeMap<ObjectKey, Compiled<VppAddressSetSpec>> {
-        let mut slices = BTreeMap::new();
-        for (key, set) in &self.names {
-            let members = self.members(key);
-            let description = key.description();
-            let chunks = members.len().div_ceil(MAX_SET_MEMBERS).max(1);
-            for slice in 0..chunks {
-                let rest = &members[slice * MAX_SET_MEMBERS..];
-                let number = u32::try_from(slice).unwrap_or(u32::MAX);
-                let mut spec = VppAddressSetSpec {
-                    revision: String::new(),
-                    set: set.name.clone(),
-                    slice: number,
-                    description: description.clone(),
-                    members: rest[..rest.len().min(MAX_SET_MEMBERS)].to_vec(),
-                };
-                spec.revision = crds::revision::short_hash(&spec);
-                let name = format!("{}-{number}", set.name);
-                slices.insert(
-                    ObjectKey::new(&set.namespace, name),
-                    Compiled { spec, owner: None },
-                );
-            }
-        }
-        slices
+        let sets = self.names.iter();
+        sets.flat_map(|(key, set)| slices(key, set, &self.members(key)))
+            .collect()
     }
 
     /// Sorted and disjoint.
@@ -223,16 +225,52 @@ impl<'c> Sets<'c> {
             } => (namespace, pods, namespaces, without, port),
         };
         let own = own.as_deref().unwrap_or_default();
-        let excluded: BTreeSet<&str> = without
+        let excluded = without
             .iter()
-            .flat_map(|(pods, spaces)| select(self.cluster, own, pods, spaces.as_ref()))
-            .map(|pod| pod.uid.as_str())
-            .collect();
-        let has_port = |pod: &Pod| port.as_ref().is_none_or(|port| pod.ports.contains(port));
-        let members: BTreeSet<Cidr> = select(self.cluster, own, pods, namespaces.as_ref())
-            .filter(|pod| !excluded.contains(pod.uid.as_str()) && has_port(pod))
-            .flat_map(|pod| pod.ips.iter().copied().map(Cidr::host))
-            .collect();
-        members.into_iter().collect()
+            .flat_map(|(pods, spaces)| select(self.cluster, own, pods, spaces.as_ref()));
+        let selected = select(self.cluster, own, pods, namespaces.as_ref());
+        addresses(selected, excluded, port.as_ref())
     }
+}
+
+/// Addresses of pods that have the port and are not excluded, sorted, each once.
+pub(crate) fn addresses<'p>(
+    selected: impl Iterator<Item = &'p Pod>,
+    excluded: impl Iterator<Item = &'p Pod>,
+    port: Option<&NamedPort>,
+) -> Vec<Cidr> {
+    let excluded: BTreeSet<&str> = excluded.map(|pod| pod.uid.as_str()).collect();
+    let has_port = |pod: &Pod| port.is_none_or(|port| pod.ports.contains(port));
+    let mut members: Vec<Cidr> = selected
+        .filter(|pod| !excluded.contains(pod.uid.as_str()) && has_port(pod))
+        .flat_map(|pod| pod.ips.iter().copied().map(Cidr::host))
+        .collect();
+    members.sort_unstable();
+    members.dedup();
+    members
+}
+
+/// Cuts a set into slices. Slice 0 exists even if there are no members.
+pub(crate) fn slices(
+    key: &SetKey,
+    set: &SetRef,
+    members: &[Cidr],
+) -> Vec<(ObjectKey, Compiled<VppAddressSetSpec>)> {
+    let description = key.description();
+    let count = members.len().div_ceil(MAX_SET_MEMBERS).max(1);
+    let mut chunks = members.chunks(MAX_SET_MEMBERS);
+    let slices = (0..count).map(|slice| {
+        let mut spec = VppAddressSetSpec {
+            revision: String::new(),
+            set: set.name.clone(),
+            slice: u32::try_from(slice).unwrap_or(u32::MAX),
+            description: description.clone(),
+            members: chunks.next().unwrap_or_default().to_vec(),
+        };
+        spec.revision = crds::revision::short_hash(&spec);
+        let name = format!("{}-{slice}", set.name);
+        let compiled = Compiled { spec, owner: None };
+        (ObjectKey::new(&set.namespace, name), compiled)
+    });
+    slices.collect()
 }

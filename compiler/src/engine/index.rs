@@ -1,0 +1,538 @@
+//! What depends on what, and the steps of an update.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crds::vpp_config::ChainSteer;
+use crds::{SetRef, VppConfigSpec, VppPolicySpec};
+
+use super::change::{Published, publish, publish_all};
+use super::groups::{Group, GroupId, Groups, Scope, SetId};
+use super::named_sets::{Collision, NamedSets};
+use super::pods::Pods;
+use super::{Before, Change, Dirty, SlicesOf};
+use crate::cluster::Cluster;
+use crate::cnf::Cnfs;
+use crate::facts::{ObjectKey, Peer, Pod, Policy, Port, Problem, Rule};
+use crate::output::{ChainVerdict, Compiled, MAX_NODE_PODS, Settings, binding, too_many_pods};
+use crate::policy::{Bound, Speaks};
+use crate::sets::{Naming, SetKey, Sets, addresses, slices};
+use crate::{chain, cnf, policy, prefixes, service, topology};
+
+type Sink<'s> = &'s mut dyn FnMut(Change);
+
+/// What an update reads.
+pub struct Facts<'f> {
+    pub cluster: &'f Cluster,
+    pub settings: &'f Settings,
+    pub naming: Naming,
+    pub slices_of: &'f SlicesOf,
+}
+
+/// What is left to do in this update.
+#[derive(Debug, Default)]
+pub struct Work {
+    /// Nodes whose configuration may differ.
+    pub nodes: BTreeSet<String>,
+    /// Sets whose members may differ, or that nobody names any more.
+    sets: BTreeSet<SetId>,
+    /// Policies whose named ports may mean something else.
+    named: BTreeSet<ObjectKey>,
+    /// Groups that have no members yet.
+    new_groups: BTreeSet<GroupId>,
+    /// Groups that perhaps nobody uses any more.
+    idle: BTreeSet<GroupId>,
+    /// Policies that have been compiled.
+    policies: BTreeMap<ObjectKey, Option<Compiled<VppPolicySpec>>>,
+    /// Problems that may have come or gone.
+    problems: BTreeSet<Problem>,
+}
+
+impl Work {
+    /// A group's members have changed; `news` if policies with named ports see a difference.
+    pub fn touch(&mut self, group: &Group, news: bool) {
+        self.sets.extend(&group.sets);
+        if news {
+            self.named.extend(group.named.iter().cloned());
+        }
+    }
+}
+
+/// Whose problems they are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Pod(ObjectKey),
+    Policy(ObjectKey),
+    Service(ObjectKey),
+    Config(String),
+    Topology,
+    Intents,
+}
+
+/// All problems, by source: two sources may tell the same.
+#[derive(Debug, Default)]
+struct Problems {
+    of: BTreeMap<Source, BTreeSet<Problem>>,
+    counts: BTreeMap<Problem, u32>,
+}
+
+impl Problems {
+    fn replace(&mut self, source: Source, problems: BTreeSet<Problem>, touched: &mut BTreeSet<Problem>) {
+        for problem in &problems {
+            *self.counts.entry(problem.clone()).or_default() += 1;
+        }
+        touched.extend(problems.iter().cloned());
+        let old = match problems.is_empty() {
+            true => self.of.remove(&source),
+            false => self.of.insert(source, problems),
+        };
+        for problem in old.into_iter().flatten() {
+            if let Some(count) = self.counts.get_mut(&problem) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(&problem);
+                }
+            }
+            touched.insert(problem);
+        }
+    }
+}
+
+/// What the index knows of a policy.
+#[derive(Debug)]
+struct Indexed {
+    subject: GroupId,
+    speaks: Speaks,
+    /// Groups of the pods whose named ports it looks at.
+    named: Vec<GroupId>,
+    sets: Vec<SetId>,
+}
+
+/// Everything that is derived from the facts, or how to derive it.
+#[derive(Debug, Default)]
+pub struct Index {
+    groups: Groups,
+    pods: Pods,
+    sets: NamedSets,
+    policies: BTreeMap<ObjectKey, Indexed>,
+    services: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
+    /// Configurations without pods and chains.
+    bases: BTreeMap<String, Compiled<VppConfigSpec>>,
+    cnfs: Cnfs,
+    chains: BTreeMap<ObjectKey, ChainVerdict>,
+    steers: BTreeMap<String, Vec<ChainSteer>>,
+    intent_sets: Vec<SetId>,
+    problems: Problems,
+}
+
+impl Index {
+    /// Brings everything up to date and gives out the differences.
+    ///
+    /// # Errors
+    /// Two sets would have the same name: the index is of no use then.
+    pub fn update(
+        &mut self,
+        facts: &Facts<'_>,
+        mut dirty: Dirty,
+        published: &mut Published,
+        sink: Sink<'_>,
+    ) -> Result<(), Collision> {
+        let cluster = facts.cluster;
+        let mut work = Work::default();
+        for (name, before) in &dirty.namespaces {
+            let now = cluster.namespace(name).map(|namespace| &namespace.labels);
+            if self.groups.tells_apart(before.as_ref(), now) {
+                for pod in cluster.pods_in(name) {
+                    dirty.pods.entry(pod.key()).or_insert(Before::Same);
+                }
+            }
+        }
+        for key in &dirty.policies {
+            self.policy(facts, key, &mut work)?;
+        }
+        for (key, before) in &dirty.pods {
+            self.pods
+                .update(cluster, &mut self.groups, key, before, &mut work);
+            let problems = cluster.pod(key).map(|pod| pod.problems.iter().cloned().collect());
+            let source = Source::Pod(key.clone());
+            let problems = problems.unwrap_or_default();
+            self.problems.replace(source, problems, &mut work.problems);
+        }
+        // Pods that have just been looked at are in the new groups already.
+        self.fill(cluster, &mut work, |pod| dirty.pods.contains_key(&pod.key()));
+        // Rules are compiled from the facts as they are now: once is enough.
+        for key in std::mem::take(&mut work.named) {
+            if !work.policies.contains_key(&key) {
+                self.policy(facts, &key, &mut work)?;
+            }
+        }
+        if dirty.intents {
+            self.intents(facts, &mut work)?;
+        }
+        self.fill(cluster, &mut work, |_| false);
+        if dirty.topology {
+            self.topology(facts, &mut work, published, sink);
+        }
+
+        self.give_sets(cluster, &mut work, published, sink);
+        for (key, compiled) in std::mem::take(&mut work.policies) {
+            publish(&mut published.policies, key, compiled, Change::Policy, sink);
+        }
+        for key in dirty.services {
+            self.service(facts, key, &mut work, published, sink);
+        }
+        self.give_configs(cluster, &mut work, published, sink);
+        if dirty.intents {
+            published.verdicts(self.chains.clone(), self.cnfs.verdicts.clone(), sink);
+        }
+        for problem in std::mem::take(&mut work.problems) {
+            let exists = self.problems.counts.contains_key(&problem);
+            published.problem(problem, exists, sink);
+        }
+        for id in work.idle {
+            let members = self.groups.sweep(id);
+            self.pods.forget(&members, id);
+        }
+        Ok(())
+    }
+
+    fn group(
+        &mut self,
+        own: &str,
+        pods: &crate::Selector,
+        namespaces: Option<&crate::Selector>,
+        work: &mut Work,
+    ) -> GroupId {
+        let (id, new) = self.groups.intern(Scope::new(own, namespaces), pods);
+        if new {
+            work.new_groups.insert(id);
+        }
+        id
+    }
+
+    /// Puts pods into groups that have none yet.
+    fn fill(&mut self, cluster: &Cluster, work: &mut Work, known: impl Fn(&Pod) -> bool) {
+        let new = std::mem::take(&mut work.new_groups);
+        let places = new.iter().flat_map(|id| self.groups.places(cluster, *id));
+        for namespace in places.collect::<BTreeSet<_>>() {
+            for pod in cluster.pods_in(&namespace).filter(|pod| !known(pod)) {
+                self.pods.fill(cluster, &mut self.groups, pod, &new, work);
+            }
+        }
+    }
+
+    /// One more names these sets.
+    fn acquire(&mut self, names: BTreeMap<SetKey, SetRef>, work: &mut Work) -> Result<Vec<SetId>, Collision> {
+        let mut ids = Vec::with_capacity(names.len());
+        for (key, name) in names {
+            let (id, new) = self.sets.acquire(key.clone(), name)?;
+            ids.push(id);
+            if !new {
+                continue;
+            }
+            work.sets.insert(id);
+            let SetKey::Pods {
+                namespace,
+                pods,
+                namespaces,
+                without,
+                ..
+            } = &key
+            else {
+                continue;
+            };
+            let own = namespace.as_deref().unwrap_or_default();
+            let group = self.group(own, pods, namespaces.as_ref(), work);
+            let without: Vec<GroupId> = without
+                .iter()
+                .map(|(pods, namespaces)| self.group(own, pods, namespaces.as_ref(), work))
+                .collect();
+            for id_of_group in without.iter().chain([&group]) {
+                if let Some(group) = self.groups.group_mut(*id_of_group) {
+                    group.sets.insert(id);
+                }
+            }
+            if let Some(set) = self.sets.get_mut(id) {
+                set.group = Some(group);
+                set.without = without;
+            }
+        }
+        Ok(ids)
+    }
+
+    fn release(&mut self, ids: &[SetId], work: &mut Work) {
+        for id in ids {
+            if self.sets.release(*id) {
+                work.sets.insert(*id);
+            }
+        }
+    }
+
+    /// Compiles a policy, and says who is to hear of what it depends on.
+    fn policy(&mut self, facts: &Facts<'_>, key: &ObjectKey, work: &mut Work) -> Result<(), Collision> {
+        let old = self.policies.remove(key);
+        if let Some(old) = &old {
+            if let Some(group) = self.groups.group_mut(old.subject) {
+                group.subjects.remove(&key.name);
+            }
+            for id in &old.named {
+                if let Some(group) = self.groups.group_mut(*id) {
+                    group.named.remove(key);
+                }
+            }
+            work.idle.extend(old.named.iter().chain([&old.subject]));
+        }
+        let mut problems = BTreeSet::new();
+        let mut compiled = None;
+        let mut selects = None;
+        if let Some(policy) = facts.cluster.policy(key) {
+            let mut sets = Sets::new(facts.cluster, &facts.settings.system_namespace, facts.naming);
+            compiled = Some(policy::one(facts.cluster, policy, &mut sets, &mut problems));
+            if sets.collided() {
+                return Err(Collision);
+            }
+            let speaks = Speaks::from(policy);
+            let subject = self.group(&key.namespace, &policy.pods, None, work);
+            if let Some(group) = self.groups.group_mut(subject) {
+                group.subjects.insert(key.name.clone(), speaks);
+            }
+            selects = Some((subject, speaks));
+            let named = self.named(policy, subject, work);
+            for id in &named {
+                if let Some(group) = self.groups.group_mut(*id) {
+                    group.named.insert(key.clone());
+                }
+            }
+            let sets = self.acquire(sets.into_names(), work)?;
+            let indexed = Indexed {
+                subject,
+                speaks,
+                named,
+                sets,
+            };
+            self.policies.insert(key.clone(), indexed);
+        }
+        let selected = old.as_ref().map(|old| (old.subject, old.speaks));
+        if selected != selects {
+            for (group, _) in selected.into_iter().chain(selects) {
+                let members = self.groups.group(group).map_or(&[][..], |group| &group.members);
+                for member in members.iter().filter_map(|slot| self.pods.get(*slot)) {
+                    let node = facts.cluster.pod(&member.key).and_then(|pod| pod.node.clone());
+                    work.nodes.extend(node);
+                }
+            }
+        }
+        // After the new ones are named, so that what stays is not swept.
+        if let Some(old) = old {
+            self.release(&old.sets, work);
+        }
+        let source = Source::Policy(key.clone());
+        self.problems.replace(source, problems, &mut work.problems);
+        work.policies.insert(key.clone(), compiled);
+        Ok(())
+    }
+
+    /// Groups of the pods whose named ports a policy looks at: the destinations.
+    fn named(&mut self, policy: &Policy, subject: GroupId, work: &mut Work) -> Vec<GroupId> {
+        let has_names = |rule: &&Rule| {
+            let mut ports = rule.ports.iter().flatten();
+            ports.any(|port| matches!(port, Port::Named { .. }))
+        };
+        let mut named = BTreeSet::new();
+        if policy.ingress.iter().flatten().any(|rule| has_names(&rule)) {
+            named.insert(subject);
+        }
+        let anywhere = [Peer::Pods(policy::anywhere())];
+        for rule in policy.egress.iter().flatten().filter(has_names) {
+            for peer in rule.peers.as_deref().unwrap_or(&anywhere) {
+                if let Peer::Pods(end) = peer {
+                    let namespaces = end.namespaces.as_ref();
+                    named.insert(self.group(&policy.namespace, &end.pods, namespaces, work));
+                }
+            }
+        }
+        named.into_iter().collect()
+    }
+
+    /// Compiles all CNFs and chains.
+    fn intents(&mut self, facts: &Facts<'_>, work: &mut Work) -> Result<(), Collision> {
+        let cluster = facts.cluster;
+        let mut problems = BTreeSet::new();
+        let mut sets = Sets::new(cluster, &facts.settings.system_namespace, facts.naming);
+        let cnfs = cnf::compile(cluster, &mut problems);
+        let chains = chain::compile(cluster, facts.settings, &cnfs, &mut sets, &mut problems);
+        if sets.collided() {
+            return Err(Collision);
+        }
+        let named = self.acquire(sets.into_names(), work)?;
+        let unnamed = std::mem::replace(&mut self.intent_sets, named);
+        self.release(&unnamed, work);
+        self.problems
+            .replace(Source::Intents, problems, &mut work.problems);
+
+        for pod in self.cnfs.pods().chain(cnfs.pods()) {
+            let node = cluster.pod(pod).and_then(|pod| pod.node.clone());
+            work.nodes.extend(node);
+        }
+        for node in self.steers.keys().chain(chains.steers.keys()) {
+            if self.steers.get(node) != chains.steers.get(node) {
+                work.nodes.insert(node.clone());
+            }
+        }
+        self.cnfs = cnfs;
+        self.chains = chains.verdicts;
+        self.steers = chains.steers;
+        Ok(())
+    }
+
+    /// Compiles all identities and peers.
+    fn topology(&mut self, facts: &Facts<'_>, work: &mut Work, published: &mut Published, sink: Sink<'_>) {
+        let mut problems = BTreeSet::new();
+        let topology = topology::compile(facts.cluster, facts.settings, &mut problems);
+        self.problems
+            .replace(Source::Topology, problems, &mut work.problems);
+        for node in self.bases.keys().chain(topology.configs.keys()) {
+            if self.bases.get(node) != topology.configs.get(node) {
+                work.nodes.insert(node.clone());
+            }
+        }
+        self.bases = topology.configs;
+        let peers = topology.peer_slices;
+        publish_all(&mut published.peer_slices, peers, Change::PeerSlice, sink);
+    }
+
+    fn give_sets(&mut self, cluster: &Cluster, work: &mut Work, published: &mut Published, sink: Sink<'_>) {
+        for id in std::mem::take(&mut work.sets) {
+            if let Some(set) = self.sets.sweep(id) {
+                for group in set.group.iter().chain(&set.without) {
+                    if let Some(group) = self.groups.group_mut(*group) {
+                        group.sets.remove(&id);
+                    }
+                    work.idle.insert(*group);
+                }
+                for slice in 0..set.slices {
+                    let key = ObjectKey::new(&set.name.namespace, format!("{}-{slice}", set.name.name));
+                    publish(&mut published.sets, key, None, Change::Set, sink);
+                }
+                continue;
+            }
+            let members_of = |id: GroupId| {
+                let members = self.groups.group(id).map_or(&[][..], |group| &group.members);
+                let keys = members.iter().filter_map(|slot| self.pods.get(*slot));
+                keys.filter_map(|pod| cluster.pod(&pod.key))
+            };
+            let Some(set) = self.sets.get(id) else { continue };
+            let members = match &set.key {
+                SetKey::Block(blocks) => prefixes::union(blocks),
+                SetKey::Pods { port, .. } => {
+                    let selected = set.group.into_iter().flat_map(members_of);
+                    let excluded = set.without.iter().copied().flat_map(members_of);
+                    addresses(selected, excluded, port.as_ref())
+                }
+            };
+            let slices = slices(&set.key, &set.name, &members);
+            let (before, now) = (set.slices, slices.len());
+            for slice in now..before {
+                let key = ObjectKey::new(&set.name.namespace, format!("{}-{slice}", set.name.name));
+                publish(&mut published.sets, key, None, Change::Set, sink);
+            }
+            for (key, slice) in slices {
+                publish(&mut published.sets, key, Some(slice), Change::Set, sink);
+            }
+            if let Some(set) = self.sets.get_mut(id) {
+                set.slices = now;
+            }
+        }
+    }
+
+    fn service(
+        &mut self,
+        facts: &Facts<'_>,
+        key: ObjectKey,
+        work: &mut Work,
+        published: &mut Published,
+        sink: Sink<'_>,
+    ) {
+        let mut problems = BTreeSet::new();
+        let compiled = facts.cluster.service(&key).map(|service| {
+            let endpoints = facts.slices_of.get(&key).into_iter().flatten();
+            let endpoints = endpoints.filter_map(|slice| facts.cluster.endpoint_slice(slice));
+            service::one(service, endpoints, &mut problems)
+        });
+        let compiled = compiled.unwrap_or_default();
+        let source = Source::Service(key.clone());
+        self.problems.replace(source, problems, &mut work.problems);
+        let now: BTreeSet<ObjectKey> = compiled.keys().cloned().collect();
+        let before = match now.is_empty() {
+            true => self.services.remove(&key),
+            false => self.services.insert(key, now.clone()),
+        };
+        for gone in before.unwrap_or_default().difference(&now) {
+            let prints = &mut published.service_slices;
+            publish(prints, gone.clone(), None, Change::ServiceSlice, sink);
+        }
+        for (key, slice) in compiled {
+            let prints = &mut published.service_slices;
+            publish(prints, key, Some(slice), Change::ServiceSlice, sink);
+        }
+    }
+
+    fn give_configs(
+        &mut self,
+        cluster: &Cluster,
+        work: &mut Work,
+        published: &mut Published,
+        sink: Sink<'_>,
+    ) {
+        // Pods in the same groups are bound to the same policies.
+        let mut bounds: HashMap<Vec<GroupId>, Bound> = HashMap::new();
+        for node in std::mem::take(&mut work.nodes) {
+            let mut problems = BTreeSet::new();
+            let config = self.bases.get(&node).cloned().map(|mut config| {
+                let mut left_out = 0;
+                for key in self.pods.on(&node) {
+                    let (Some(pod), Some(indexed)) = (cluster.pod(key), self.pods.by_key(key)) else {
+                        continue;
+                    };
+                    if config.spec.pods.len() == MAX_NODE_PODS {
+                        left_out += 1;
+                        continue;
+                    }
+                    let bound = self.bound(pod, &indexed.groups, &mut bounds);
+                    if bound.too_many {
+                        problems.insert(policy::too_many(pod));
+                    }
+                    let function = self.cnfs.of_pod(cluster, key);
+                    config.spec.pods.push(binding(pod, bound, function));
+                }
+                if let Some(node) = cluster.node(&node).filter(|_| left_out > 0) {
+                    problems.insert(too_many_pods(node, left_out));
+                }
+                if let Some(steers) = self.steers.get(&node) {
+                    config.spec.chains.clone_from(steers);
+                }
+                config.spec.revision = crds::revision::short_hash(&config.spec);
+                config
+            });
+            let source = Source::Config(node.clone());
+            self.problems.replace(source, problems, &mut work.problems);
+            publish(&mut published.configs, node, config, Change::Config, sink);
+        }
+    }
+
+    /// What the policies that apply to a pod's groups say of it.
+    fn bound(&self, pod: &Pod, groups: &[GroupId], known: &mut HashMap<Vec<GroupId>, Bound>) -> Bound {
+        let subjects = |id: &GroupId| self.groups.group(*id).map(|group| &group.subjects);
+        let mut of = groups.to_vec();
+        of.retain(|id| subjects(id).is_some_and(|subjects| !subjects.is_empty()));
+        if let Some(bound) = known.get(&of) {
+            return bound.clone();
+        }
+        let policies = of.iter().filter_map(subjects).flatten();
+        let mut policies: Vec<(&str, Speaks)> =
+            policies.map(|(name, speaks)| (name.as_str(), *speaks)).collect();
+        policies.sort_unstable_by_key(|(name, _)| *name);
+        let bound = Bound::by(&pod.namespace, policies.into_iter());
+        known.insert(of, bound.clone());
+        bound
+    }
+}

@@ -1,0 +1,194 @@
+//! Pods in the index: which groups each is in, and which are on a node.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::Before;
+use super::groups::{GroupId, Groups, Slot};
+use super::index::Work;
+use crate::cluster::Cluster;
+use crate::facts::{ObjectKey, Pod};
+
+/// What the index knows of a pod.
+#[derive(Debug)]
+pub struct Indexed {
+    /// Its key.
+    pub key: Arc<ObjectKey>,
+    /// Groups that it is in, sorted.
+    pub groups: Vec<GroupId>,
+}
+
+/// All pods.
+#[derive(Debug, Default)]
+pub struct Pods {
+    slots: HashMap<Arc<ObjectKey>, Slot>,
+    slab: Vec<Option<Indexed>>,
+    free: Vec<Slot>,
+    /// Pods that have a network on a node, by node name.
+    on: HashMap<String, BTreeSet<Arc<ObjectKey>>>,
+}
+
+/// The node where a pod has a network of its own.
+fn place(pod: Option<&Pod>) -> Option<&str> {
+    pod.filter(|pod| pod.selectable())?.node.as_deref()
+}
+
+impl Pods {
+    /// A pod by its slot.
+    pub fn get(&self, slot: Slot) -> Option<&Indexed> {
+        self.slab.get(slot as usize)?.as_ref()
+    }
+
+    /// A pod by its key.
+    pub fn by_key(&self, key: &ObjectKey) -> Option<&Indexed> {
+        self.get(*self.slots.get(key)?)
+    }
+
+    /// Keys of the pods that have a network on a node, sorted.
+    pub fn on(&self, node: &str) -> impl Iterator<Item = &ObjectKey> {
+        self.on.get(node).into_iter().flatten().map(Arc::as_ref)
+    }
+
+    fn slot(&mut self, key: &ObjectKey) -> (Slot, Arc<ObjectKey>) {
+        if let Some((key, slot)) = self.slots.get_key_value(key) {
+            return (*slot, Arc::clone(key));
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slab.push(None);
+            Slot::try_from(self.slab.len() - 1).unwrap_or(Slot::MAX)
+        });
+        let key = Arc::new(key.clone());
+        self.slots.insert(Arc::clone(&key), slot);
+        self.slab[slot as usize] = Some(Indexed {
+            key: Arc::clone(&key),
+            groups: Vec::new(),
+        });
+        (slot, key)
+    }
+
+    /// Brings a pod's groups and node up to date, and tells what that touches.
+    pub fn update(
+        &mut self,
+        cluster: &Cluster,
+        groups: &mut Groups,
+        key: &ObjectKey,
+        before: &Before,
+        work: &mut Work,
+    ) {
+        let now = cluster.pod(key);
+        let old = match before {
+            Before::Absent => None,
+            Before::Same => now,
+            Before::Was(pod) => Some(pod.as_ref()),
+        };
+        let (slot, key) = self.slot(key);
+        let joined = now.map(|pod| groups.of(cluster, pod)).unwrap_or_default();
+        let entry = self.slab[slot as usize].as_mut();
+        let left = entry.map(|pod| std::mem::replace(&mut pod.groups, joined.clone()));
+        let left = left.unwrap_or_default();
+
+        let same = |f: fn(&Pod, &Pod) -> bool| match (old, now) {
+            (Some(old), Some(now)) => f(old, now),
+            (None, None) => true,
+            _ => false,
+        };
+        let same_ports = same(|a, b| a.ports == b.ports);
+        let same_member = same_ports && same(|a, b| a.ips == b.ips && a.uid == b.uid);
+        let mut same_subject = true;
+        for id in &left {
+            let stays = joined.binary_search(id).is_ok();
+            let Some(group) = groups.group_mut(*id) else {
+                continue;
+            };
+            let mut news = false;
+            if let (Some(old), false) = (old, stays && same_ports) {
+                news |= group.leave(slot, old);
+            }
+            if let (Some(now), true) = (now, stays && !same_ports) {
+                news |= group.join(slot, now);
+            }
+            same_subject &= stays || group.subjects.is_empty();
+            if !(stays && same_member) {
+                work.touch(group, news);
+            }
+        }
+        for id in joined.iter().filter(|id| left.binary_search(id).is_err()) {
+            let (Some(group), Some(now)) = (groups.group_mut(*id), now) else {
+                continue;
+            };
+            let news = group.join(slot, now);
+            same_subject &= group.subjects.is_empty();
+            work.touch(group, news);
+        }
+
+        let (from, to) = (place(old), place(now));
+        if from != to {
+            if let Some(node) = from
+                && let Some(pods) = self.on.get_mut(node)
+            {
+                pods.remove(&key);
+                if pods.is_empty() {
+                    self.on.remove(node);
+                }
+            }
+            if let Some(node) = to {
+                let pods = self.on.entry(node.to_owned()).or_default();
+                pods.insert(Arc::clone(&key));
+            }
+        }
+        let same_binding = from == to && same(|a, b| a.uid == b.uid && a.interface == b.interface);
+        if !(same_binding && same_subject) {
+            work.nodes.extend(from.into_iter().chain(to).map(str::to_owned));
+        }
+        if now.is_none() {
+            self.slots.remove(&key);
+            self.slab[slot as usize] = None;
+            self.free.push(slot);
+        }
+    }
+
+    /// Puts a pod into those of its groups that are new.
+    pub fn fill(
+        &mut self,
+        cluster: &Cluster,
+        groups: &mut Groups,
+        pod: &Pod,
+        new: &BTreeSet<GroupId>,
+        work: &mut Work,
+    ) {
+        let mut joined = groups.of(cluster, pod);
+        joined.retain(|id| new.contains(id));
+        if joined.is_empty() {
+            return;
+        }
+        let (slot, _) = self.slot(&pod.key());
+        let Some(entry) = self.slab[slot as usize].as_mut() else {
+            return;
+        };
+        for id in joined {
+            let Err(at) = entry.groups.binary_search(&id) else {
+                continue;
+            };
+            entry.groups.insert(at, id);
+            if let Some(group) = groups.group_mut(id) {
+                let news = group.join(slot, pod);
+                work.touch(group, news);
+                if !group.subjects.is_empty() {
+                    work.nodes.extend(place(Some(pod)).map(str::to_owned));
+                }
+            }
+        }
+    }
+
+    /// Takes pods out of a group that is no more.
+    pub fn forget(&mut self, members: &[Slot], id: GroupId) {
+        for slot in members {
+            let entry = self.slab.get_mut(*slot as usize).and_then(Option::as_mut);
+            if let Some(entry) = entry
+                && let Ok(at) = entry.groups.binary_search(&id)
+            {
+                entry.groups.remove(at);
+            }
+        }
+    }
+}
