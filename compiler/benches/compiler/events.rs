@@ -67,6 +67,11 @@ pub fn measure(name: &str, load: impl Fn(&mut Engine, Workload)) -> Result<()> {
         engine.upsert_pod(k8s::pod(&pod));
     };
     each("pod label change", &mut engine, pods(), &mut label)?;
+    // Their own labels back, so that only the address changes.
+    for pod in &samples.pods {
+        engine.upsert_pod(k8s::pod(pod));
+    }
+    engine.update_into(&mut |_| ());
     let mut address = |engine: &mut Engine, number: usize, mut pod: core::Pod| {
         let status = pod.status.get_or_insert_default();
         let ip = format!("172.16.{}.{}", number / 250, number % 250);
