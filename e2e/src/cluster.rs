@@ -324,6 +324,29 @@ impl Cluster {
         probe.from(&self.netns_of(from)?).await
     }
 
+    /// Waits until there is an Event that this field selector selects and whose message holds `words`.
+    pub async fn wait_event(&self, selector: &str, words: &str) -> Result<()> {
+        eventually(
+            &format!("an Event with {selector}"),
+            Duration::from_secs(20),
+            async || {
+                let args = [
+                    "get",
+                    "events",
+                    "--field-selector",
+                    selector,
+                    "-o",
+                    "jsonpath={.items[*].message}",
+                ];
+                let messages = self.kubectl().run(&args).await?;
+                Ok(expect(!messages.is_empty() && messages.contains(words), || {
+                    format!("messages: {messages:?}")
+                }))
+            },
+        )
+        .await
+    }
+
     /// Waits until each row `(from, to, port, allowed)` holds for TCP on both families: an allowed
     /// connection is answered by the right pod, a denied one gets no answer.
     pub async fn expect_reach(&self, rows: &[(&str, &str, u16, bool)]) -> Result<()> {

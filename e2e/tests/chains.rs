@@ -286,21 +286,7 @@ async fn a_chain_without_pods_says_so(cluster: &mut Cluster) -> Result<()> {
     cluster.start_pods([pod("client", 1), pod("web", 2)]).await?;
     wait_chain(cluster, "False").await?;
     let filter = "involvedObject.kind=ServiceChain,involvedObject.name=client-to-web,type=Warning";
-    eventually("an Event on the chain", Duration::from_secs(20), async || {
-        let args = [
-            "get",
-            "events",
-            "--field-selector",
-            filter,
-            "-o",
-            "jsonpath={.items[*].message}",
-        ];
-        let messages = cluster.kubectl().run(&args).await?;
-        Ok(expect(messages.contains("fw"), || {
-            format!("messages: {messages:?}")
-        }))
-    })
-    .await?;
+    cluster.wait_event(filter, "fw").await?;
     // Nothing passes around the function, and everything else goes on.
     cluster
         .expect_reach(&[("client", "web", 80, false), ("client", "web", 8080, true)])

@@ -8,7 +8,6 @@ use e2e::cases;
 use e2e::cluster::Cluster;
 use e2e::pod::PodSpec;
 use e2e::probe::Probe;
-use e2e::wait::{eventually, expect};
 
 fn main() -> ExitCode {
     e2e::suite::main(
@@ -356,21 +355,7 @@ async fn a_user_mistake_is_an_event(cluster: &mut Cluster) -> Result<()> {
     let wrong = "  podSelector: {matchLabels: {app: web}}\n  ingress: [{ports: [{protocol: TCP, port: no-such-port}]}]";
     cluster.kubectl().apply(&policy("wrong", wrong)).await?;
     let filter = "involvedObject.kind=NetworkPolicy,involvedObject.name=wrong";
-    eventually("an Event on the policy", Duration::from_secs(20), async || {
-        let args = [
-            "get",
-            "events",
-            "--field-selector",
-            filter,
-            "-o",
-            "jsonpath={.items[*].message}",
-        ];
-        let messages = cluster.kubectl().run(&args).await?;
-        Ok(expect(messages.contains("no-such-port"), || {
-            format!("messages: {messages:?}")
-        }))
-    })
-    .await?;
+    cluster.wait_event(filter, "no-such-port").await?;
     cluster
         .expect_reach(&[
             ("near", "web", 80, false),

@@ -205,31 +205,10 @@ async fn a_service_without_endpoints_refuses_at_once(cluster: &mut Cluster) -> R
         )
         .await?;
     }
-    wait_event(cluster, "Service", "web").await?;
+    let filter = "involvedObject.kind=Service,involvedObject.name=web,type=Warning";
+    cluster.wait_event(filter, "").await?;
     cluster.start_pod(web("web-1", 2)).await?;
     wait_backends(cluster, "client", &["web-1"]).await
-}
-
-/// Waits for a warning Event on an object of namespace `default`.
-async fn wait_event(cluster: &Cluster, kind: &str, name: &str) -> Result<()> {
-    let filter = format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning");
-    let args = [
-        "get",
-        "events",
-        "--field-selector",
-        &filter,
-        "-o",
-        "jsonpath={.items[*].message}",
-    ];
-    eventually(
-        &format!("an Event on {kind} {name}"),
-        Duration::from_secs(20),
-        async || {
-            let messages = cluster.kubectl().run(&args).await?;
-            Ok(expect(!messages.is_empty(), || "there is none".to_owned()))
-        },
-    )
-    .await
 }
 
 /// The client's egress policy names the backend's port, the backends' ingress policy names the client.
