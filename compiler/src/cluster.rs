@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::facts::{Chain, Cnf, EndpointSlice, Namespace, Node, ObjectKey, Pod, Policy, Service};
+use crate::facts::{
+    Chain, ClusterPolicy, Cnf, EndpointSlice, Namespace, Node, ObjectKey, Pod, Policy, Service,
+};
 
 /// All facts.
 ///
@@ -20,6 +22,7 @@ pub struct Cluster {
     nodes: BTreeMap<String, Node>,
     namespaces: BTreeMap<String, Namespace>,
     policies: BTreeMap<ObjectKey, Policy>,
+    cluster_policies: BTreeMap<String, ClusterPolicy>,
     services: BTreeMap<ObjectKey, Service>,
     endpoint_slices: BTreeMap<ObjectKey, EndpointSlice>,
     chains: BTreeMap<ObjectKey, Chain>,
@@ -138,6 +141,16 @@ impl Cluster {
     /// Forgets a NetworkPolicy.
     pub fn remove_policy(&mut self, key: &ObjectKey) -> bool {
         self.policies.remove(key).is_some()
+    }
+
+    /// Adds or replaces a ClusterNetworkPolicy.
+    pub fn upsert_cluster_policy(&mut self, policy: ClusterPolicy) -> bool {
+        upsert(&mut self.cluster_policies, policy.name.clone(), policy)
+    }
+
+    /// Forgets a ClusterNetworkPolicy.
+    pub fn remove_cluster_policy(&mut self, name: &str) -> bool {
+        self.cluster_policies.remove(name).is_some()
     }
 
     /// Adds or replaces a Service.
@@ -273,6 +286,16 @@ impl Cluster {
     /// Policies of one namespace, by name.
     pub fn policies_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Policy> {
         within(&self.policies, namespace)
+    }
+
+    /// All ClusterNetworkPolicies, by name.
+    pub fn cluster_policies(&self) -> impl Iterator<Item = &ClusterPolicy> {
+        self.cluster_policies.values()
+    }
+
+    /// One ClusterNetworkPolicy.
+    pub fn cluster_policy(&self, name: &str) -> Option<&ClusterPolicy> {
+        self.cluster_policies.get(name)
     }
 
     /// All Services, by namespace and name.

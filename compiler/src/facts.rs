@@ -13,6 +13,7 @@ use crds::net::{Cidr, PortMatch, Protocol};
 use crds::service_chain::FailurePolicy;
 use crds::service_slice::ServicePort;
 use crds::vpp_config::FunctionInterface;
+use crds::{PolicyAction, PolicyTier};
 use serde::Serialize;
 
 use crate::selector::Selector;
@@ -60,6 +61,9 @@ impl Kind {
     pub const SERVICE: Self = Self::new("v1", "Service");
     /// networking.k8s.io/v1 NetworkPolicy.
     pub const NETWORK_POLICY: Self = Self::new("networking.k8s.io/v1", "NetworkPolicy");
+    /// policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy.
+    pub const CLUSTER_NETWORK_POLICY: Self =
+        Self::new("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy");
     /// contivpp.io/v1alpha1 ServiceChain.
     pub const SERVICE_CHAIN: Self = Self::new("contivpp.io/v1alpha1", "ServiceChain");
     /// contivpp.io/v1alpha1 CNF.
@@ -195,8 +199,12 @@ pub struct Node {
     pub name: String,
     /// UID.
     pub uid: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
     /// First InternalIP of each family, IPv4 first.
     pub addresses: Vec<IpAddr>,
+    /// Every address in `status.addresses`, sorted: what a `nodes` peer of a ClusterNetworkPolicy means.
+    pub all_addresses: Vec<IpAddr>,
     /// First prefix of each family in `spec.podCIDRs`, IPv4 first.
     pub pod_cidrs: Vec<Cidr>,
     /// Zone (`topology.kubernetes.io/zone`).
@@ -240,7 +248,39 @@ impl Policy {
     }
 }
 
-/// One rule of a policy. It accepts what matches a peer and a port.
+/// A ClusterNetworkPolicy (network-policy-api v1alpha2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterPolicy {
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+    /// Admin or Baseline.
+    pub tier: PolicyTier,
+    /// Precedence within the tier, lower first.
+    pub priority: i32,
+    /// Pods to which the policy applies; its namespaces are always given.
+    pub subject: PodEnd,
+    /// Ingress rules in order; without any the policy does not speak of ingress.
+    pub ingress: Vec<TierRule>,
+    /// Egress rules in order; without any the policy does not speak of egress.
+    pub egress: Vec<TierRule>,
+    /// Mistakes; the rules they concern are closed already.
+    pub problems: Vec<Problem>,
+}
+
+/// One rule of a ClusterNetworkPolicy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TierRule {
+    /// Name, for people; may be empty.
+    pub name: String,
+    /// What a match decides.
+    pub action: PolicyAction,
+    /// What matches.
+    pub matches: Rule,
+}
+
+/// One rule of a policy: what matches a peer and a port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
     /// Peers; `None` means any, an empty list none.
@@ -261,6 +301,8 @@ pub enum Peer {
         /// What is taken out of this prefix (and only of this one).
         except: Vec<Cidr>,
     },
+    /// All addresses of the nodes with these labels.
+    Nodes(Selector),
 }
 
 /// Pods by labels of their own and of their namespaces: both must match.
@@ -279,8 +321,8 @@ pub enum Port {
     Number(PortMatch),
     /// The port of this name and protocol on the destination pod.
     Named {
-        /// Protocol.
-        protocol: Protocol,
+        /// Protocol; `None` means any.
+        protocol: Option<Protocol>,
         /// Name of the container port.
         name: String,
     },

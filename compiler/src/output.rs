@@ -204,7 +204,7 @@ pub(crate) fn compile_named(cluster: &Cluster, settings: &Settings, naming: Nami
     let chains = chain::compile(cluster, settings, &cnfs, &mut sets, &mut problems);
     let service_slices = service::compile(cluster, &mut problems);
 
-    bind(cluster, &cnfs, &mut topology.configs, &mut problems);
+    bind(cluster, settings, &cnfs, &mut topology.configs, &mut problems);
     for (node, steers) in chains.steers {
         if let Some(config) = topology.configs.get_mut(&node) {
             config.spec.chains = steers;
@@ -231,6 +231,7 @@ pub(crate) fn compile_named(cluster: &Cluster, settings: &Settings, naming: Nami
 /// Puts every pod that is scheduled and has a network of its own into its node's configuration.
 fn bind(
     cluster: &Cluster,
+    settings: &Settings,
     cnfs: &Cnfs,
     configs: &mut BTreeMap<String, Compiled<VppConfigSpec>>,
     problems: &mut BTreeSet<Problem>,
@@ -247,7 +248,7 @@ fn bind(
             *left_out.entry(node).or_default() += 1;
             continue;
         }
-        let bound = policy::bindings(cluster, pod);
+        let bound = policy::bindings(cluster, &settings.system_namespace, pod);
         if bound.too_many {
             problems.insert(policy::too_many(pod));
         }

@@ -1,13 +1,19 @@
-//! NetworkPolicies: rules that name address sets, and which pods are bound to them.
+//! Policies: rules that name address sets, and which pods are bound to them.
+//!
+//! A ClusterNetworkPolicy's rules are compiled like a NetworkPolicy's; it differs in whom it selects
+//! (pods of many namespaces), in its actions, and in isolating nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::net::{PortMatch, Protocol};
+use crds::policy::{CLUSTER_POLICY_PREFIX, cluster_policy_name};
 use crds::vpp_config::{DirectionBinding, PolicyRef};
-use crds::{PolicyRule, SetRef, VppPolicySpec};
+use crds::{PolicyAction, PolicyRule, PolicyTier, SetRef, VppPolicySpec};
 
 use crate::cluster::Cluster;
-use crate::facts::{Kind, NamedPort, ObjectKey, Peer, Pod, PodEnd, Policy, Port, Problem, Rule};
+use crate::facts::{
+    ClusterPolicy, Kind, NamedPort, ObjectKey, ObjectRef, Peer, Pod, PodEnd, Policy, Port, Problem, Rule,
+};
 use crate::output::{Compiled, Owner};
 use crate::prefixes;
 use crate::selector::Selector;
@@ -16,36 +22,128 @@ use crate::sets::{SetKey, Sets, select};
 /// Most policies of one pod and direction (the schema's bound).
 pub const MAX_BOUND_POLICIES: usize = 1024;
 
-/// Compiles every NetworkPolicy.
+/// Compiles every NetworkPolicy and every ClusterNetworkPolicy.
 pub fn compile(
     cluster: &Cluster,
     sets: &mut Sets<'_>,
     problems: &mut BTreeSet<Problem>,
 ) -> BTreeMap<ObjectKey, Compiled<VppPolicySpec>> {
-    let policies = cluster.policies();
-    policies
-        .map(|policy| (policy.key(), one(cluster, policy, sets, problems)))
-        .collect()
+    let mut compiled = BTreeMap::new();
+    for policy in cluster.policies() {
+        if let Some(one) = one(cluster, policy, sets, problems) {
+            compiled.insert(policy.key(), one);
+        }
+    }
+    for policy in cluster.cluster_policies() {
+        let key = cluster_key(sets.system_namespace(), policy);
+        compiled.insert(key, one_of_cluster(cluster, policy, sets, problems));
+    }
+    compiled
 }
 
-/// Compiles one NetworkPolicy.
+/// Key of the VppPolicy of a ClusterNetworkPolicy.
+pub(crate) fn cluster_key(system_namespace: &str, policy: &ClusterPolicy) -> ObjectKey {
+    let name = cluster_policy_name(policy.tier, &policy.name);
+    ObjectKey::new(system_namespace, name)
+}
+
+/// Whether a NetworkPolicy has a name that VppPolicies of ClusterNetworkPolicies have: whoever may
+/// write policies in the system namespace must not replace an administrator's rules unnoticed.
+fn is_reserved(system_namespace: &str, namespace: &str, name: &str) -> bool {
+    namespace == system_namespace && name.starts_with(CLUSTER_POLICY_PREFIX)
+}
+
+/// Compiles one NetworkPolicy; `None` if its name is reserved.
 pub(crate) fn one(
     cluster: &Cluster,
     policy: &Policy,
     sets: &mut Sets<'_>,
     problems: &mut BTreeSet<Problem>,
-) -> Compiled<VppPolicySpec> {
+) -> Option<Compiled<VppPolicySpec>> {
     problems.extend(policy.problems.iter().cloned());
+    if is_reserved(sets.system_namespace(), &policy.namespace, &policy.name) {
+        problems.insert(Problem {
+            object: Kind::NETWORK_POLICY.of(&policy.namespace, &policy.name, &policy.uid),
+            reason: "ReservedName",
+            message: format!(
+                "in this namespace names that begin with {CLUSTER_POLICY_PREFIX:?} are those of \
+                 ClusterNetworkPolicies: the policy isolates its pods and accepts nothing; rename it"
+            ),
+        });
+        return None;
+    }
     let mut spec = VppPolicySpec::default();
+    let author = Author {
+        object: Kind::NETWORK_POLICY.of(&policy.namespace, &policy.name, &policy.uid),
+        namespace: &policy.namespace,
+        subject: PodEnd {
+            pods: policy.pods.clone(),
+            namespaces: None,
+        },
+    };
     for rule in policy.ingress.iter().flatten() {
-        ingress(cluster, policy, rule, sets, &mut spec.ingress, problems);
+        ingress(cluster, &author, rule, sets, &mut spec.ingress, problems);
     }
     for rule in policy.egress.iter().flatten() {
-        egress(cluster, policy, rule, sets, &mut spec.egress);
+        egress(cluster, &author, rule, sets, &mut spec.egress);
     }
     spec.revision = crds::revision::short_hash(&spec);
     let owner = Some(Owner::new(Kind::NETWORK_POLICY, &policy.name, &policy.uid));
+    Some(Compiled { spec, owner })
+}
+
+/// Compiles one ClusterNetworkPolicy.
+pub(crate) fn one_of_cluster(
+    cluster: &Cluster,
+    policy: &ClusterPolicy,
+    sets: &mut Sets<'_>,
+    problems: &mut BTreeSet<Problem>,
+) -> Compiled<VppPolicySpec> {
+    problems.extend(policy.problems.iter().cloned());
+    let mut spec = VppPolicySpec {
+        tier: policy.tier,
+        priority: policy.priority,
+        ..VppPolicySpec::default()
+    };
+    let author = Author {
+        object: Kind::CLUSTER_NETWORK_POLICY.of_cluster(&policy.name, &policy.uid),
+        namespace: "",
+        subject: policy.subject.clone(),
+    };
+    for rule in &policy.ingress {
+        let first = spec.ingress.len();
+        ingress(cluster, &author, &rule.matches, sets, &mut spec.ingress, problems);
+        decide(&mut spec.ingress[first..], rule.action);
+    }
+    for rule in &policy.egress {
+        let first = spec.egress.len();
+        egress(cluster, &author, &rule.matches, sets, &mut spec.egress);
+        decide(&mut spec.egress[first..], rule.action);
+    }
+    spec.revision = crds::revision::short_hash(&spec);
+    let owner = Some(Owner::new(
+        Kind::CLUSTER_NETWORK_POLICY,
+        &policy.name,
+        &policy.uid,
+    ));
     Compiled { spec, owner }
+}
+
+/// What one rule was compiled to decides as one: the order of these rules has no meaning.
+fn decide(rules: &mut [PolicyRule], action: PolicyAction) {
+    for rule in rules {
+        rule.action = action;
+    }
+}
+
+/// Whose rules are compiled.
+struct Author<'a> {
+    /// The object that problems are about.
+    object: ObjectRef,
+    /// The namespace to which selectors are relative, if they are to one.
+    namespace: &'a str,
+    /// The pods to which the rules apply.
+    subject: PodEnd,
 }
 
 /// Of which directions a policy speaks, whatever its rules are.
@@ -64,6 +162,34 @@ impl From<&Policy> for Speaks {
     }
 }
 
+impl From<&ClusterPolicy> for Speaks {
+    fn from(policy: &ClusterPolicy) -> Self {
+        Self {
+            ingress: !policy.ingress.is_empty(),
+            egress: !policy.egress.is_empty(),
+        }
+    }
+}
+
+/// A ClusterNetworkPolicy's place among those that select a pod: sorts in order of evaluation.
+/// Where priorities are equal the API leaves the order open; here it is that of the names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    tier: PolicyTier,
+    priority: i32,
+    name: String,
+}
+
+impl From<&ClusterPolicy> for Rank {
+    fn from(policy: &ClusterPolicy) -> Self {
+        Self {
+            tier: policy.tier,
+            priority: policy.priority,
+            name: policy.name.clone(),
+        }
+    }
+}
+
 /// What policies say of a pod.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bound {
@@ -78,7 +204,11 @@ impl Bound {
     ///
     /// Whether a direction is isolated depends on the policies that speak of it, not on their rules.
     /// Policies beyond the bound are left out: then less is accepted than the user wants, not more.
-    pub(crate) fn by<'p>(namespace: &str, policies: impl Iterator<Item = (&'p str, Speaks)>) -> Self {
+    pub(crate) fn by<'p>(
+        system_namespace: &str,
+        namespace: &str,
+        policies: impl Iterator<Item = (&'p str, Speaks)>,
+    ) -> Self {
         let mut bound = Self::default();
         for (name, speaks) in policies {
             let directions = [
@@ -90,6 +220,9 @@ impl Bound {
                     continue;
                 }
                 binding.isolated = true;
+                if is_reserved(system_namespace, namespace, name) {
+                    continue;
+                }
                 if binding.policies.len() == MAX_BOUND_POLICIES {
                     bound.too_many = true;
                     continue;
@@ -102,17 +235,92 @@ impl Bound {
         }
         bound
     }
+
+    /// Adds the ClusterNetworkPolicies that select the pod, given in order: those of the Admin tier
+    /// come before the pod's own policies, those of the Baseline tier apply where no policy of the
+    /// pod's own isolates it.
+    ///
+    /// Beyond the bound nothing may be left out that could deny: then the direction is isolated.
+    pub(crate) fn within_tiers(mut self, system_namespace: &str, policies: &[(&Rank, Speaks)]) -> Self {
+        let refs = |speaks: fn(&Speaks) -> bool, tier: PolicyTier| {
+            let speaking = policies.iter();
+            let speaking = speaking.filter(move |(rank, says)| rank.tier == tier && speaks(says));
+            speaking.map(|(rank, _)| PolicyRef {
+                namespace: system_namespace.to_owned(),
+                name: cluster_policy_name(rank.tier, &rank.name),
+            })
+        };
+        let (ingress, egress) = (|speaks: &Speaks| speaks.ingress, |speaks: &Speaks| speaks.egress);
+        let mut around = |binding: &mut DirectionBinding, speaks| {
+            let admin = refs(speaks, PolicyTier::Admin);
+            let baseline = refs(speaks, PolicyTier::Baseline);
+            self.too_many |= enclose(binding, admin.collect(), baseline.collect());
+        };
+        around(&mut self.ingress, ingress);
+        around(&mut self.egress, egress);
+        self
+    }
+
+    /// Which ClusterNetworkPolicies select a pod whose namespace has not been seen yet can't be
+    /// told: while there are any, nothing passes.
+    pub(crate) fn of_unknown_namespace(self, cluster: &Cluster) -> Self {
+        if cluster.cluster_policies().next().is_none() {
+            return self;
+        }
+        let closed = DirectionBinding {
+            isolated: true,
+            policies: Vec::new(),
+        };
+        Self {
+            ingress: closed.clone(),
+            egress: closed,
+            too_many: false,
+        }
+    }
+}
+
+/// Puts the policies of the other tiers around the pod's own; returns whether some had to be left out.
+fn enclose(binding: &mut DirectionBinding, admin: Vec<PolicyRef>, mut baseline: Vec<PolicyRef>) -> bool {
+    let admins = admin.len();
+    let own = std::mem::replace(&mut binding.policies, admin);
+    binding.policies.extend(own);
+    if !binding.isolated {
+        binding.policies.append(&mut baseline);
+    }
+    let too_many = binding.policies.len() > MAX_BOUND_POLICIES;
+    if too_many {
+        if !binding.isolated {
+            // Baseline policies of which some are missing decide nothing.
+            binding.policies.truncate(admins);
+        }
+        binding.policies.truncate(MAX_BOUND_POLICIES);
+        binding.isolated = true;
+    }
+    too_many
 }
 
 /// The policies that select a pod, and what they say of it.
-pub(crate) fn bindings(cluster: &Cluster, pod: &Pod) -> Bound {
+pub(crate) fn bindings(cluster: &Cluster, system_namespace: &str, pod: &Pod) -> Bound {
     let selecting = cluster
         .policies_in(&pod.namespace)
         .filter(|policy| policy.pods.matches(&pod.labels));
-    Bound::by(
+    let own = Bound::by(
+        system_namespace,
         &pod.namespace,
         selecting.map(|policy| (policy.name.as_str(), Speaks::from(policy))),
-    )
+    );
+    let Some(namespace) = cluster.namespace(&pod.namespace) else {
+        return own.of_unknown_namespace(cluster);
+    };
+    let selecting = cluster.cluster_policies().filter(|policy| {
+        let PodEnd { pods, namespaces } = &policy.subject;
+        let there = namespaces.as_ref();
+        there.is_some_and(|there| there.matches(&namespace.labels)) && pods.matches(&pod.labels)
+    });
+    let mut ranked: Vec<(Rank, Speaks)> = selecting.map(|policy| (policy.into(), policy.into())).collect();
+    ranked.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    let ranked: Vec<(&Rank, Speaks)> = ranked.iter().map(|(rank, speaks)| (rank, *speaks)).collect();
+    own.within_tiers(system_namespace, &ranked)
 }
 
 /// What to tell of a pod whose policies had to be left out.
@@ -121,14 +329,14 @@ pub(crate) fn too_many(pod: &Pod) -> Problem {
         object: Kind::POD.of(&pod.namespace, &pod.name, &pod.uid),
         reason: "TooManyPolicies",
         message: format!(
-            "more than {MAX_BOUND_POLICIES} NetworkPolicies select the pod; the last \
-             ones by name accept nothing: merge policies"
+            "more than {MAX_BOUND_POLICIES} policies select the pod; the last \
+             ones accept nothing: merge policies"
         ),
     }
 }
 
 /// Numeric ports of a rule, and its named ones.
-fn split(ports: &[Port]) -> (Vec<PortMatch>, BTreeSet<(Protocol, &str)>) {
+fn split(ports: &[Port]) -> (Vec<PortMatch>, BTreeSet<(Option<Protocol>, &str)>) {
     let mut numbers = BTreeSet::new();
     let mut names = BTreeSet::new();
     for port in ports {
@@ -144,13 +352,14 @@ fn split(ports: &[Port]) -> (Vec<PortMatch>, BTreeSet<(Protocol, &str)>) {
     (numbers.into_iter().collect(), names)
 }
 
-fn peer_sets(policy: &Policy, rule: &Rule, sets: &mut Sets<'_>) -> Option<Vec<SetRef>> {
+fn peer_sets(author: &Author<'_>, rule: &Rule, sets: &mut Sets<'_>) -> Option<Vec<SetRef>> {
     let peers = rule.peers.as_ref()?;
     let refs: BTreeSet<SetRef> = peers
         .iter()
         .map(|peer| match peer {
-            Peer::Pods(end) => sets.set(SetKey::pods(&policy.namespace, end)),
+            Peer::Pods(end) => sets.set(SetKey::pods(author.namespace, end)),
             Peer::Block { cidr, except } => sets.set(SetKey::Block(prefixes::subtract(*cidr, except))),
+            Peer::Nodes(nodes) => sets.set(SetKey::Nodes(nodes.clone())),
         })
         .collect();
     Some(refs.into_iter().collect())
@@ -162,7 +371,7 @@ fn plain<'r>(
     rule: &'r Rule,
     peers: Option<&Vec<SetRef>>,
     compiled: &mut Vec<PolicyRule>,
-) -> BTreeSet<(Protocol, &'r str)> {
+) -> BTreeSet<(Option<Protocol>, &'r str)> {
     let (ports, names) = match &rule.ports {
         None => (None, BTreeSet::new()),
         Some(ports) => {
@@ -192,48 +401,54 @@ fn one_port(protocol: Protocol, number: u16) -> Option<Vec<PortMatch>> {
 
 /// Ports of this name and protocol on these pods. It is the destination's port that counts, and
 /// its number may differ from pod to pod.
-fn named<'p>(pods: impl Iterator<Item = &'p Pod>, protocol: Protocol, name: &str) -> BTreeSet<NamedPort> {
-    let ports = pods.flat_map(|pod| &pod.ports);
-    let ports = ports.filter(|port| port.protocol == protocol && port.name == name);
+fn named<'p>(
+    pods: impl Iterator<Item = &'p Pod>,
+    protocol: Option<Protocol>,
+    name: &str,
+) -> BTreeSet<NamedPort> {
+    let is_meant =
+        |port: &&NamedPort| protocol.is_none_or(|protocol| port.protocol == protocol) && port.name == name;
+    let ports = pods.flat_map(|pod| &pod.ports).filter(is_meant);
     ports.cloned().collect()
 }
 
 fn ingress(
     cluster: &Cluster,
-    policy: &Policy,
+    author: &Author<'_>,
     rule: &Rule,
     sets: &mut Sets<'_>,
     compiled: &mut Vec<PolicyRule>,
     problems: &mut BTreeSet<Problem>,
 ) {
-    let peers = peer_sets(policy, rule, sets);
+    let peers = peer_sets(author, rule, sets);
     if peers.as_ref().is_some_and(Vec::is_empty) {
         return;
     }
-    let own = PodEnd {
-        pods: policy.pods.clone(),
-        namespaces: None,
-    };
+    let own = &author.subject;
     for (protocol, name) in plain(rule, peers.as_ref(), compiled) {
-        let mut targets = select(cluster, &policy.namespace, &own.pods, None).peekable();
+        let targets = select(cluster, author.namespace, &own.pods, own.namespaces.as_ref());
+        let mut targets = targets.peekable();
         let any = targets.peek().is_some();
         let ports = named(targets, protocol, name);
         if any && ports.is_empty() {
             problems.insert(Problem {
-                object: Kind::NETWORK_POLICY.of(&policy.namespace, &policy.name, &policy.uid),
+                object: author.object.clone(),
                 reason: "NamedPortNotFound",
                 message: format!(
-                    "no selected pod has a {protocol} container port named {name:?}: the rule \
-                     accepts nothing for it; name the port in the pods, or write its number"
+                    "no selected pod has a {}container port named {name:?}: the rule \
+                     matches nothing for it; name the port in the pods, or write its number",
+                    protocol
+                        .map(|protocol| format!("{protocol} "))
+                        .unwrap_or_default()
                 ),
             });
         }
         for port in ports {
-            let targets = sets.set(SetKey::with_port(&policy.namespace, &own, &port));
+            let targets = sets.set(SetKey::with_port(author.namespace, own, &port));
             compiled.push(PolicyRule {
                 peers: peers.clone(),
                 targets: Some(vec![targets]),
-                ports: one_port(protocol, port.number),
+                ports: one_port(port.protocol, port.number),
                 ..PolicyRule::default()
             });
         }
@@ -250,12 +465,12 @@ pub(crate) fn anywhere() -> PodEnd {
 
 fn egress(
     cluster: &Cluster,
-    policy: &Policy,
+    author: &Author<'_>,
     rule: &Rule,
     sets: &mut Sets<'_>,
     compiled: &mut Vec<PolicyRule>,
 ) {
-    let peers = peer_sets(policy, rule, sets);
+    let peers = peer_sets(author, rule, sets);
     if peers.as_ref().is_some_and(Vec::is_empty) {
         return;
     }
@@ -267,10 +482,13 @@ fn egress(
     for (protocol, name) in names {
         for peer in peers {
             let Peer::Pods(end) = peer else { continue };
-            let pods = select(cluster, &policy.namespace, &end.pods, end.namespaces.as_ref());
+            let pods = select(cluster, author.namespace, &end.pods, end.namespaces.as_ref());
             for port in named(pods, protocol, name) {
-                let set = sets.set(SetKey::with_port(&policy.namespace, end, &port));
-                by_number.entry((protocol, port.number)).or_default().insert(set);
+                let set = sets.set(SetKey::with_port(author.namespace, end, &port));
+                by_number
+                    .entry((port.protocol, port.number))
+                    .or_default()
+                    .insert(set);
             }
         }
     }

@@ -32,6 +32,8 @@ pub enum SetKey {
     },
     /// Addresses of prefixes, the fewest and sorted.
     Block(Vec<Cidr>),
+    /// All addresses of the nodes with these labels.
+    Nodes(Selector),
 }
 
 impl SetKey {
@@ -79,6 +81,7 @@ impl SetKey {
                 [one] => one.to_string(),
                 [first, rest @ ..] => format!("{first} and {} more prefixes", rest.len()),
             },
+            Self::Nodes(nodes) => format!("nodes {nodes}"),
             Self::Pods {
                 namespace,
                 pods,
@@ -195,6 +198,11 @@ impl<'c> Sets<'c> {
         set
     }
 
+    /// Namespace of the sets that are relative to none.
+    pub(crate) fn system_namespace(&self) -> &str {
+        &self.system_namespace
+    }
+
     /// Whether a name was taken already by another key, so that names depend on each other.
     pub(crate) fn collided(&self) -> bool {
         self.collided
@@ -216,6 +224,7 @@ impl<'c> Sets<'c> {
     fn members(&self, key: &SetKey) -> Vec<Cidr> {
         let (own, pods, namespaces, without, port) = match key {
             SetKey::Block(prefixes) => return prefixes::union(prefixes),
+            SetKey::Nodes(nodes) => return node_addresses(self.cluster, nodes),
             SetKey::Pods {
                 namespace,
                 pods,
@@ -231,6 +240,13 @@ impl<'c> Sets<'c> {
         let selected = select(self.cluster, own, pods, namespaces.as_ref());
         addresses(selected, excluded, port.as_ref())
     }
+}
+
+/// All addresses of the nodes with these labels, as the fewest prefixes.
+pub(crate) fn node_addresses(cluster: &Cluster, nodes: &Selector) -> Vec<Cidr> {
+    let selected = cluster.nodes().filter(|node| nodes.matches(&node.labels));
+    let addresses = selected.flat_map(|node| node.all_addresses.iter().copied().map(Cidr::host));
+    prefixes::union(&addresses.collect::<Vec<_>>())
 }
 
 /// Addresses of pods that have the port and are not excluded, sorted, each once.

@@ -12,7 +12,8 @@ pub const MAX_SET_MEMBERS: usize = 250;
 
 /// One compiled policy: ordered rules that name address sets, ports already resolved.
 ///
-/// Named like the NetworkPolicy it comes from, in the same namespace.
+/// Named like the NetworkPolicy it comes from, in the same namespace; one that comes from a
+/// ClusterNetworkPolicy is in the system namespace and named `cnp.TIER.NAME`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "contivpp.io",
@@ -53,6 +54,39 @@ pub enum PolicyTier {
     NetworkPolicy,
     /// ClusterNetworkPolicy of the Baseline tier.
     Baseline,
+}
+
+/// How the names of the VppPolicies of ClusterNetworkPolicies begin. In the system namespace no
+/// NetworkPolicy's VppPolicy has such a name.
+pub const CLUSTER_POLICY_PREFIX: &str = "cnp.";
+
+/// Name of the VppPolicy (in the system namespace) of a ClusterNetworkPolicy: different for
+/// different policies, and for one policy in different tiers, so that a change of tier never shows
+/// as a change of rules.
+pub fn cluster_policy_name(tier: PolicyTier, name: &str) -> String {
+    /// Longest name of an object (RFC 1123 subdomain).
+    const LONGEST: usize = 253;
+    let tier = match tier {
+        PolicyTier::Baseline => "baseline",
+        PolicyTier::Admin | PolicyTier::NetworkPolicy => "admin",
+    };
+    let plain = format!("{CLUSTER_POLICY_PREFIX}{tier}.{name}");
+    if plain.len() <= LONGEST {
+        return plain;
+    }
+    // After the tier comes a dash where others have a dot: no policy can be called like that.
+    format!("{CLUSTER_POLICY_PREFIX}{tier}-{}", crate::revision::hash(&name))
+}
+
+impl PolicyTier {
+    /// The tier of the ClusterNetworkPolicy whose VppPolicy has this name; `None` for names of others.
+    pub fn of_cluster_policy(name: &str) -> Option<Self> {
+        let rest = name.strip_prefix(CLUSTER_POLICY_PREFIX)?;
+        match rest.split(['.', '-']).next() {
+            Some("baseline") => Some(Self::Baseline),
+            _ => Some(Self::Admin),
+        }
+    }
 }
 
 /// What a matching rule decides.

@@ -15,7 +15,7 @@ use crate::cnf::Cnfs;
 use crate::facts::{ObjectKey, Peer, Pod, Policy, Port, Problem, Rule};
 use crate::output::{ChainVerdict, Compiled, MAX_NODE_PODS, Settings, binding, too_many_pods};
 use crate::policy::{Bound, Speaks};
-use crate::sets::{Naming, SetKey, Sets, addresses, slices};
+use crate::sets::{Naming, SetKey, Sets, addresses, node_addresses, slices};
 use crate::{chain, cnf, policy, prefixes, service, topology};
 
 type Sink<'s> = &'s mut dyn FnMut(Change);
@@ -180,7 +180,7 @@ impl Index {
         for key in dirty.services {
             self.service(facts, key, &mut work, published, sink);
         }
-        self.give_configs(cluster, &mut work, published, sink);
+        self.give_configs(facts, &mut work, published, sink);
         if dirty.intents {
             published.verdicts(self.chains.clone(), self.cnfs.verdicts.clone(), sink);
         }
@@ -286,7 +286,7 @@ impl Index {
         let mut selects = None;
         if let Some(policy) = facts.cluster.policy(key) {
             let mut sets = Sets::new(facts.cluster, &facts.settings.system_namespace, facts.naming);
-            compiled = Some(policy::one(facts.cluster, policy, &mut sets, &mut problems));
+            compiled = policy::one(facts.cluster, policy, &mut sets, &mut problems);
             if sets.collided() {
                 return Err(Collision);
             }
@@ -423,6 +423,7 @@ impl Index {
             let Some(set) = self.sets.get(id) else { continue };
             let members = match &set.key {
                 SetKey::Block(blocks) => prefixes::union(blocks),
+                SetKey::Nodes(nodes) => node_addresses(cluster, nodes),
                 SetKey::Pods { port, .. } => {
                     let selected = set.group.into_iter().flat_map(members_of);
                     let excluded = set.without.iter().copied().flat_map(members_of);
@@ -478,11 +479,13 @@ impl Index {
 
     fn give_configs(
         &mut self,
-        cluster: &Cluster,
+        facts: &Facts<'_>,
         work: &mut Work,
         published: &mut Published,
         sink: Sink<'_>,
     ) {
+        let cluster = facts.cluster;
+        let system_namespace = &facts.settings.system_namespace;
         // Pods in the same groups are bound to the same policies.
         let mut bounds: HashMap<Vec<GroupId>, Bound> = HashMap::new();
         for node in std::mem::take(&mut work.nodes) {
@@ -497,7 +500,7 @@ impl Index {
                         left_out += 1;
                         continue;
                     }
-                    let bound = self.bound(pod, &indexed.groups, &mut bounds);
+                    let bound = self.bound(system_namespace, pod, &indexed.groups, &mut bounds);
                     if bound.too_many {
                         problems.insert(policy::too_many(pod));
                     }
@@ -520,7 +523,13 @@ impl Index {
     }
 
     /// What the policies that apply to a pod's groups say of it.
-    fn bound(&self, pod: &Pod, groups: &[GroupId], known: &mut HashMap<Vec<GroupId>, Bound>) -> Bound {
+    fn bound(
+        &self,
+        system_namespace: &str,
+        pod: &Pod,
+        groups: &[GroupId],
+        known: &mut HashMap<Vec<GroupId>, Bound>,
+    ) -> Bound {
         let subjects = |id: &GroupId| self.groups.group(*id).map(|group| &group.subjects);
         let mut of = groups.to_vec();
         of.retain(|id| subjects(id).is_some_and(|subjects| !subjects.is_empty()));
@@ -531,7 +540,7 @@ impl Index {
         let mut policies: Vec<(&str, Speaks)> =
             policies.map(|(name, speaks)| (name.as_str(), *speaks)).collect();
         policies.sort_unstable_by_key(|(name, _)| *name);
-        let bound = Bound::by(&pod.namespace, policies.into_iter());
+        let bound = Bound::by(system_namespace, &pod.namespace, policies.into_iter());
         known.insert(of, bound.clone());
         bound
     }

@@ -150,7 +150,7 @@ impl Dice<'_> {
         let protocol = self.protocol();
         match self.yes() {
             true => Port::Named {
-                protocol,
+                protocol: Some(protocol),
                 name: self.pick(&["http", "dns"]).into(),
             },
             false => Port::Number(PortMatch {

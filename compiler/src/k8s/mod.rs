@@ -4,12 +4,14 @@
 //! side (a policy accepts less, a chain is refused), and the mistakes are told in the fact.
 
 mod chain;
+mod cluster_policy;
 mod node;
 mod pod;
 mod policy;
 mod service;
 
 pub use chain::{chain, cnf};
+pub use cluster_policy::{ClusterNetworkPolicy, cluster_policy};
 pub use node::{namespace, node};
 pub use pod::{INTERFACE_ANNOTATION, pod};
 pub use policy::policy;

@@ -1,5 +1,8 @@
 //! Nodes and namespaces.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use crds::net::Cidr;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -39,12 +42,17 @@ pub fn node(node: &core::Node) -> Node {
 
     let status = node.status.as_ref();
     let addresses = status.iter().flat_map(|s| s.addresses.iter().flatten());
-    let internal = addresses.filter(|a| a.type_ == "InternalIP");
-    let labels = node.metadata.labels.as_ref();
+    let internal = addresses.clone().filter(|a| a.type_ == "InternalIP");
+    // Names (Hostname, InternalDNS) parse to nothing.
+    let all = addresses.filter_map(|a| a.address.parse().ok());
+    let all: BTreeSet<IpAddr> = all.collect();
+    let labels = node.metadata.labels.clone().unwrap_or_default();
     Node {
         addresses: first_per_family(internal.filter_map(|a| a.address.parse().ok())),
+        all_addresses: all.into_iter().collect(),
         pod_cidrs: cidrs,
-        zone: labels.and_then(|labels| labels.get(ZONE_LABEL)).cloned(),
+        zone: labels.get(ZONE_LABEL).cloned(),
+        labels,
         problems,
         name,
         uid,
@@ -87,6 +95,8 @@ status:
         );
         let addresses: Vec<String> = node.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(addresses, ["192.0.2.1", "fd00::1"]);
+        let all: Vec<String> = node.all_addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(all, ["192.0.2.1", "192.0.2.2", "203.0.113.1", "fd00::1"]);
         let cidrs: Vec<String> = node.pod_cidrs.iter().map(ToString::to_string).collect();
         assert_eq!(cidrs, ["10.1.0.0/24", "fd00:1::/64"]);
         assert_eq!(node.zone.as_deref(), Some("z1"));

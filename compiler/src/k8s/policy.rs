@@ -50,20 +50,29 @@ pub fn policy(policy: &networking::NetworkPolicy) -> Policy {
 
 /// What is wrong, as (reason, message).
 #[derive(Default)]
-struct Mistakes(Vec<(&'static str, String)>);
+pub(super) struct Mistakes(Vec<(&'static str, String)>);
 
 impl Mistakes {
-    fn add(&mut self, reason: &'static str, message: String) {
+    pub(super) fn add(&mut self, reason: &'static str, message: String) {
         self.0.push((reason, message));
     }
 
-    fn selector(&mut self, at: &str, selector: &LabelSelector) -> Option<Selector> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Reasons and messages.
+    pub(super) fn into_iter(self) -> impl Iterator<Item = (&'static str, String)> {
+        self.0.into_iter()
+    }
+
+    pub(super) fn selector(&mut self, at: &str, selector: &LabelSelector) -> Option<Selector> {
         Selector::try_from(selector)
             .map_err(|error| self.add("InvalidSelector", format!("{at}: {error}")))
             .ok()
     }
 
-    fn told(self, object: &crate::facts::ObjectRef) -> Vec<Problem> {
+    pub(super) fn told(self, object: &crate::facts::ObjectRef) -> Vec<Problem> {
         let problem = |(reason, message)| Problem {
             object: object.clone(),
             reason,
@@ -86,7 +95,7 @@ fn directions(spec: &networking::NetworkPolicySpec, mistakes: &mut Mistakes) -> 
     }
     let has = |wanted: &str| types.iter().any(|t| t == wanted);
     // With a type nobody knows the author meant more isolation than is named.
-    let unknown = !mistakes.0.is_empty();
+    let unknown = !mistakes.is_empty();
     (has("Ingress") || unknown, has("Egress") || unknown)
 }
 
@@ -194,7 +203,7 @@ fn port(at: &str, port: &networking::NetworkPolicyPort, mistakes: &mut Mistakes)
             }))
         }
         (Some(IntOrString::String(name)), None) => Some(Port::Named {
-            protocol,
+            protocol: Some(protocol),
             name: name.clone(),
         }),
         (Some(IntOrString::String(_)), Some(_)) => refuse("endPort needs a numeric port"),

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use compiler::{Cluster, ObjectKey, Output, Settings, compile, k8s};
 use crds::net::{PortMatch, Protocol};
 use crds::vpp_config::{ChainSteer, DirectionBinding, PodBinding};
-use crds::{PolicyRule, SetRef};
+use crds::{PolicyAction, PolicyRule, PolicyTier, SetRef};
 use serde::Deserialize;
 use serde_norway::Value;
 
@@ -35,6 +35,7 @@ pub fn add(cluster: &mut Cluster, object: Value) -> bool {
             let namespace: k8s_openapi::api::core::v1::Namespace = to(object);
             cluster.upsert_namespace(k8s::namespace(&namespace.metadata))
         }
+        "ClusterNetworkPolicy" => cluster.upsert_cluster_policy(k8s::cluster_policy(&to(object))),
         "NetworkPolicy" => cluster.upsert_policy(k8s::policy(&to(object))),
         "Service" => cluster.upsert_service(k8s::service(&to(object))),
         "EndpointSlice" => cluster.upsert_endpoint_slice(k8s::endpoint_slice(&to(object))),
@@ -111,7 +112,7 @@ pub fn passes(output: &Output, from: End<'_>, to: End<'_>, protocol: Protocol, p
         } else {
             &binding.egress
         };
-        !binding.isolated || accepts(output, binding, ingress, own, peer, protocol, port)
+        accepts(output, binding, ingress, own, peer, protocol, port)
     };
     open(from.pod, false, from.ip, to.ip) && open(to.pod, true, to.ip, from.ip)
 }
@@ -138,13 +139,25 @@ fn accepts(
             p.protocol == protocol && (first..=last).contains(&port)
         }),
     };
-    let accepts =
-        |rule: &PolicyRule| holds(&rule.peers, peer) && holds(&rule.targets, own) && fits(&rule.ports);
-    binding.policies.iter().any(|policy| {
-        let spec = &output.policies[&key(&policy.namespace, &policy.name)].spec;
-        let rules = if ingress { &spec.ingress } else { &spec.egress };
-        rules.iter().any(accepts)
-    })
+    let matches =
+        |rule: &&PolicyRule| holds(&rule.peers, peer) && holds(&rule.targets, own) && fits(&rule.ports);
+    // What a tier says: the action of its first rule that matches, in the order of the list.
+    let decides = |tier: PolicyTier| {
+        let policies = binding.policies.iter();
+        let specs = policies.map(|policy| &output.policies[&key(&policy.namespace, &policy.name)].spec);
+        let of_tier = specs.filter(|spec| spec.tier == tier);
+        let mut rules = of_tier.flat_map(|spec| if ingress { &spec.ingress } else { &spec.egress });
+        rules.find(matches).map(|rule| rule.action)
+    };
+    match decides(PolicyTier::Admin) {
+        Some(PolicyAction::Accept) => return true,
+        Some(PolicyAction::Deny) => return false,
+        Some(PolicyAction::Pass) | None => {}
+    }
+    if binding.isolated {
+        return decides(PolicyTier::NetworkPolicy).is_some();
+    }
+    decides(PolicyTier::Baseline) != Some(PolicyAction::Deny)
 }
 
 /// All chain steers, with their nodes.
