@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-e2e test-dataplane lint bench bench-compiler clean distclean setup build
+.PHONY: help demo test test-unit test-e2e test-dataplane lint fuzz bench bench-compiler clean distclean setup build
 
 # End-to-end tests, in order: what fails early explains what fails later.
 E2E_TESTS := harness connectivity cni networkpolicy services chains lifecycle status writes
@@ -44,6 +44,21 @@ bench: setup ## CNI ADD beside the reference plugins, and requests per second of
 
 bench-compiler: ## Time and memory of the compiler at 100,000 pods, and the time from one event to its changes
 	cargo bench -p compiler --bench compiler
+
+# cargo-fuzz's own flags need a nightly compiler only for sanitizers: with `--sanitizer none` the pinned one does.
+SECONDS ?= 60
+FUZZ_TARGETS := decoder server engine stats
+FUZZ_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/contiv-vpp-tests/cargo-fuzz
+
+fuzz: ## Fuzzes decoder, server, packets and stats reader; SECONDS=60 for each, TARGETS="server stats" only those
+	@[ -x $(FUZZ_CACHE)/bin/cargo-fuzz ] || cargo install --quiet --locked --version 0.13.2 --root $(FUZZ_CACHE) cargo-fuzz
+	@cargo run --quiet -p fuzz --bin fuzz-seeds -- target/fuzz/seeds
+	@for target in $(or $(TARGETS),$(FUZZ_TARGETS)); do \
+		mkdir -p target/fuzz/corpus/$$target; \
+		PATH="$(FUZZ_CACHE)/bin:$$PATH" cargo fuzz run --sanitizer none --fuzz-dir fuzz --target-dir target/fuzz --features libfuzzer \
+			$$target target/fuzz/corpus/$$target target/fuzz/seeds/$$target -- \
+			-max_total_time=$(SECONDS) -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 || exit 1; \
+	done
 
 clean: ## Ends what a demo or a killed test left running
 	@cargo run --quiet -p e2e --bin contiv-e2e -- clean

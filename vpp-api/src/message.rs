@@ -75,6 +75,9 @@ pub trait StreamReply: Reply {
 /// A message VPP sends by itself to subscribers.
 pub trait Event: Message {}
 
+/// Whether a message could be read, and then whether it could be written again.
+pub type Recoded = Result<Result<(), EncodeError>, DecodeError>;
+
 /// What is known of a message without a value of it.
 #[derive(Debug, Clone, Copy)]
 pub struct MessageInfo {
@@ -90,6 +93,8 @@ pub struct MessageInfo {
     pub shape: crate::shape::Shape,
     /// Whether bytes, from the id on, are such a message; the id is not checked.
     pub readable: fn(&[u8]) -> Result<(), DecodeError>,
+    /// Reads such a message and appends it as we would write it.
+    pub recode: fn(&[u8], &mut Vec<u8>) -> Recoded,
 }
 
 impl MessageInfo {
@@ -103,6 +108,10 @@ impl MessageInfo {
             head: M::HEAD,
             shape: M::SHAPE,
             readable: |message| decode_message::<M>(message).map(|_| ()),
+            recode: |message, out| {
+                let (id, header, body) = decode_message::<M>(message)?;
+                Ok(encode_message(out, id, header, &body))
+            },
         }
     }
 }

@@ -56,6 +56,11 @@ impl Core {
         self.clients.close_all();
     }
 
+    /// Why it died, if it did.
+    pub fn fatal(&self) -> Option<String> {
+        self.state.borrow().fatal()
+    }
+
     pub fn is_running(&self) -> bool {
         *self.state.borrow() == State::Running
     }

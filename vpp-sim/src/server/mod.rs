@@ -7,6 +7,7 @@ mod core;
 mod dataplane;
 mod devices;
 mod dispatch;
+mod embedded;
 mod handlers;
 mod outgoing;
 mod table;
@@ -30,6 +31,7 @@ use crate::stats;
 use dataplane::Dataplane;
 use devices::Devices;
 use dispatch::Dispatcher;
+pub use embedded::{Embedded, Offer};
 use transport::SocketFile;
 
 /// What this program tells of itself.
@@ -68,6 +70,15 @@ pub enum State {
     Stopped,
     /// It met input that kills real VPP: the reason.
     Died(String),
+}
+
+impl State {
+    fn fatal(&self) -> Option<String> {
+        match self {
+            Self::Died(reason) => Some(reason.clone()),
+            Self::Running | Self::Stopped => None,
+        }
+    }
 }
 
 /// A server could not be started.
@@ -210,10 +221,7 @@ impl Handle {
     /// Why it died, if it met input that kills real VPP.
     #[must_use]
     pub fn fatal(&self) -> Option<String> {
-        match &*self.state.borrow() {
-            State::Died(reason) => Some(reason.clone()),
-            State::Running | State::Stopped => None,
-        }
+        self.state.borrow().fatal()
     }
 
     /// Waits until it stops or dies.

@@ -53,6 +53,11 @@ impl Outgoing {
         self.wake.notify_one();
     }
 
+    /// Everything that waits.
+    pub fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.state.lock().bytes)
+    }
+
     /// Waits for something to do.
     pub async fn next(&self) -> Next {
         loop {

@@ -25,6 +25,9 @@ pub const MESSAGE_LIMIT: usize = 64 << 20;
 /// Requests answered under one hold of the lock; then packets get their turn.
 const BATCH: usize = 64;
 
+/// Bytes of answers after which a batch ends early.
+const ANSWERS: usize = 256 << 10;
+
 /// Takes the path over from a dead predecessor and listens there.
 pub fn listen(path: &Path) -> Result<std::os::unix::net::UnixListener, StartError> {
     let failed = |step| {
@@ -142,7 +145,7 @@ async fn read(
         }
         let mut taken = 0;
         loop {
-            let batch = answer(&input[taken..], client, core, dispatcher, outgoing);
+            let batch = answer(&input[taken..], client, &mut core.lock(), dispatcher, outgoing);
             taken += batch.taken;
             match batch.then {
                 Then::Read => break,
@@ -158,13 +161,15 @@ async fn read(
     }
 }
 
-struct Batch {
+/// What became of the messages at the start of some input.
+pub struct Batch {
     /// Bytes of input that were used.
-    taken: usize,
-    then: Then,
+    pub taken: usize,
+    pub then: Then,
 }
 
-enum Then {
+/// What the connection does next.
+pub enum Then {
     /// No whole message is left.
     Read,
     /// There may be more.
@@ -173,10 +178,10 @@ enum Then {
 }
 
 /// Answers the messages at the start of the input under one hold of the lock.
-fn answer(
+pub fn answer(
     input: &[u8],
     client: u32,
-    core: &Mutex<Core>,
+    core: &mut Core,
     dispatcher: &Dispatcher,
     outgoing: &Outgoing,
 ) -> Batch {
@@ -185,7 +190,6 @@ fn answer(
         taken: 0,
         then: Then::Continue,
     };
-    let mut core = core.lock();
     for _ in 0..BATCH {
         let frame = Frame::at(&input[batch.taken..]);
         if let Some(frame) = frame.as_ref().filter(|frame| frame.length > MESSAGE_LIMIT) {
@@ -206,8 +210,12 @@ fn answer(
             break;
         };
         batch.taken += FRAME_HEADER_LEN + length;
-        if !dispatcher.handle(&mut core, client, message, &mut answers) {
+        if !dispatcher.handle(core, client, message, &mut answers) {
             batch.then = Then::Close;
+            break;
+        }
+        // Many dumps in one batch must not be in memory together: the queue is where a limit is kept.
+        if answers.len() > ANSWERS {
             break;
         }
     }
