@@ -11,8 +11,8 @@ use serde_json::Value;
 use std::fmt::Debug;
 use vpp_api::message::{Header, Message, decode_message, encode_message};
 use vpp_api::messages::{
-    acl::*, cnat::*, interface::*, ip::*, ip_neighbor::*, l2::*, memclnt::*, memif::*, tapv2::*, vlib::*,
-    vxlan::*,
+    acl::*, cnat::*, interface::*, ip::*, ip_neighbor::*, l2::*, memclnt::*, memif::*, sr::*, tapv2::*,
+    vlib::*, vxlan::*,
 };
 use vpp_api::types::*;
 
@@ -26,13 +26,6 @@ mod others {
             port: u16,
             probability: u8,
             vrf_id: u32,
-        }
-    }
-    vpp_api::wire_struct! {
-        pub struct Srv6SidList("srv6_sid_list") {
-            num_sids: u8,
-            weight: u32,
-            sids: Ip6Address[16],
         }
     }
     vpp_api::wire_struct! {
@@ -85,27 +78,6 @@ mod others {
             vrf_id: u32,
             tag: string[64],
         } ack Nat44AddDelStaticMappingV2Reply;
-
-        request SrPolicyAddV2("sr_policy_add_v2", "f6297f36") {
-            bsid_addr: Ip6Address,
-            weight: u32,
-            is_encap: bool,
-            type_: u8,
-            fib_table: u32,
-            sids: Srv6SidList,
-            encap_src: Ip6Address,
-        } ack SrPolicyAddV2Reply;
-
-        request SrLocalsidAddDel("sr_localsid_add_del", "5a36c324") {
-            is_del: bool,
-            localsid: Ip6Address,
-            end_psp: bool,
-            behavior: u8,
-            sw_if_index: InterfaceIndex,
-            vlan_index: u32,
-            fib_table: u32,
-            nh_addr: Address,
-        } ack SrLocalsidAddDelReply;
 
         request WireguardPeerAdd("wireguard_peer_add", "9b8aad61") {
             peer: WireguardPeer,
@@ -383,12 +355,7 @@ fn devices(vectors: &mut Vectors) {
 }
 
 fn tunnels(vectors: &mut Vectors) {
-    let mut sids = Srv6SidList {
-        num_sids: 1,
-        weight: 1,
-        ..Default::default()
-    };
-    sids.sids[0] = text("fd00:2::1");
+    let sids = Srv6SidList::new(&[text("fd00:2::1")], 1).unwrap();
     vectors.next_is(&SrPolicyAddV2 {
         bsid_addr: text("fd00:b::1"),
         weight: 1,
@@ -399,7 +366,7 @@ fn tunnels(vectors: &mut Vectors) {
     });
     vectors.next_is(&SrLocalsidAddDel {
         localsid: text("fd00:1::100"),
-        behavior: 9,
+        behavior: SrBehavior::SR_BEHAVIOR_API_DT4,
         ..Default::default()
     });
     vectors.next_is(&WireguardPeerAdd {

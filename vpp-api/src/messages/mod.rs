@@ -9,11 +9,14 @@ pub mod interface;
 pub mod ip;
 pub mod ip6_nd;
 pub mod ip_neighbor;
+pub mod ipip;
 pub mod l2;
 pub mod l3xc;
 pub mod memclnt;
 pub mod memif;
+pub mod sr;
 pub mod tapv2;
+pub mod teib;
 pub mod vlib;
 pub mod vpe;
 pub mod vxlan;
@@ -31,11 +34,14 @@ pub const ALL: &[(&str, &[MessageInfo])] = &[
     ("ip", ip::MESSAGES),
     ("ip6_nd", ip6_nd::MESSAGES),
     ("ip_neighbor", ip_neighbor::MESSAGES),
+    ("ipip", ipip::MESSAGES),
     ("l2", l2::MESSAGES),
     ("l3xc", l3xc::MESSAGES),
     ("memclnt", memclnt::MESSAGES),
     ("memif", memif::MESSAGES),
+    ("sr", sr::MESSAGES),
     ("tapv2", tapv2::MESSAGES),
+    ("teib", teib::MESSAGES),
     ("vlib", vlib::MESSAGES),
     ("vpe", vpe::MESSAGES),
     ("vxlan", vxlan::MESSAGES),

@@ -7,6 +7,8 @@ mod interface;
 mod ip;
 mod ip_enums;
 mod mac;
+mod sr;
+mod tunnel;
 
 pub use acl::*;
 pub use cnat::*;
@@ -15,6 +17,8 @@ pub use interface::*;
 pub use ip::*;
 pub use ip_enums::*;
 pub use mac::*;
+pub use sr::*;
+pub use tunnel::*;
 
 /// `~0`: no interface, all interfaces, "choose one", depending on the message. 0 is a valid index nearly everywhere.
 pub const NO_INDEX: u32 = u32::MAX;

@@ -1,7 +1,7 @@
 //! What kills VPP 26.06 never leaves the client.
 
 use crate::server::{Connection, Server};
-use vpp_api::messages::{abf::*, acl::*, cnat::*, memclnt::*};
+use vpp_api::messages::{abf::*, acl::*, cnat::*, ip::*, memclnt::*, sr::*};
 use vpp_api::types::*;
 use vpp_api::{Client, Error, Options, Pending};
 
@@ -195,4 +195,81 @@ async fn policies_vpp_lists_can_be_attached() {
     dump.await.unwrap();
     drop(client.send(attach(7)));
     vpp.expect::<AbfItfAttachAddDel>().await;
+}
+
+fn table(is_add: bool) -> IpTableAddDel {
+    IpTableAddDel {
+        is_add,
+        table: IpTable {
+            table_id: 10,
+            is_ip6: false,
+            name: String::new(),
+        },
+    }
+}
+
+#[tokio::test]
+async fn segment_lists_that_do_not_fit() {
+    let (client, mut vpp) = Server::start().pair(Options::default()).await;
+    let sids = Srv6SidList {
+        num_sids: 17,
+        ..Default::default()
+    };
+    let pending = client.send(SrPolicyAddV2 {
+        sids: sids.clone(),
+        ..Default::default()
+    });
+    refused(&client, &mut vpp, pending, "17 segments").await;
+    let pending = client.send(SrPolicyMod {
+        sids,
+        ..Default::default()
+    });
+    refused(&client, &mut vpp, pending, "17 segments").await;
+    let pending = client.send(SrPolicyAdd {
+        is_encap: true,
+        ..Default::default()
+    });
+    refused(&client, &mut vpp, pending, "without segments").await;
+}
+
+#[tokio::test]
+async fn a_local_sid_of_an_unknown_table() {
+    let (client, mut vpp) = Server::start().pair(Options::default()).await;
+    let dt4 = SrLocalsidAddDel {
+        behavior: SrBehavior::SR_BEHAVIOR_API_DT4,
+        sw_if_index: 10,
+        ..Default::default()
+    };
+    let steering = SrSteeringAddDel {
+        table_id: 10,
+        traffic_type: SrSteer::SR_STEER_API_IPV4,
+        ..Default::default()
+    };
+    refused(&client, &mut vpp, client.send(dt4.clone()), "table 10").await;
+    refused(&client, &mut vpp, client.send(steering.clone()), "table 10").await;
+    let plugin = client.send(SrLocalsidAddDel {
+        behavior: SrBehavior(14),
+        ..Default::default()
+    });
+    refused(&client, &mut vpp, plugin, "behaviour 14").await;
+
+    // Behind the request that makes the table they may go, without waiting.
+    let make = client.send(table(true));
+    let (first, second) = (client.send(dt4.clone()), client.send(steering));
+    let (header, _) = vpp.expect::<IpTableAddDel>().await;
+    vpp.answer(header, &IpTableAddDelReply { retval: 0 }).await;
+    let (header, _) = vpp.expect::<SrLocalsidAddDel>().await;
+    vpp.answer(header, &SrLocalsidAddDelReply { retval: 0 }).await;
+    let (header, _) = vpp.expect::<SrSteeringAddDel>().await;
+    vpp.answer(header, &SrSteeringAddDelReply { retval: 0 }).await;
+    make.await.unwrap();
+    first.await.unwrap();
+    second.await.unwrap();
+
+    // The table goes.
+    let gone = client.send(table(false));
+    let (header, _) = vpp.expect::<IpTableAddDel>().await;
+    vpp.answer(header, &IpTableAddDelReply { retval: 0 }).await;
+    gone.await.unwrap();
+    refused(&client, &mut vpp, client.send(dt4), "table 10").await;
 }

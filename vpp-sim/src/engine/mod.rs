@@ -16,6 +16,7 @@ mod memif;
 mod neighbor;
 mod packet;
 mod pool;
+mod srv6;
 mod trace;
 mod types;
 mod vxlan;
@@ -35,6 +36,10 @@ pub use interface::{Counters, Interface, InterfaceEvent, Kind, MemifConfig, TapC
 pub use l2::L3xcDetails;
 pub use neighbor::Neighbor;
 pub use packet::checksum::verify as verify_checksums;
+pub use srv6::{
+    LocalSidConfig, LocalSidDetails, PolicyDetails, PolicyUpdate, SegmentListDetails, SteeredTraffic,
+    SteeringDetails, behavior as sr_behavior, policy_type as sr_policy_type,
+};
 pub use trace::{Fate, Trace, TraceNode};
 pub use types::{Family, Mac, NONE, OpError, OpResult, PathKind, Prefix, RoutePath, retval};
 pub use vxlan::{VXLAN_PORT, VxlanDetails, VxlanTunnel};
@@ -79,6 +84,7 @@ pub struct Vpp {
     l2: l2::L2,
     memif: memif::Memif,
     vxlan: vxlan::Vxlan,
+    srv6: srv6::Srv6,
     /// Next hops that routes and tunnels were just given: (table, address), asked for once.
     fresh_next_hops: Vec<(u32, IpAddr)>,
     errors: errors::Errors,
@@ -108,6 +114,7 @@ impl Vpp {
             l2: l2::L2::default(),
             memif: memif::Memif::default(),
             vxlan: vxlan::Vxlan::default(),
+            srv6: srv6::Srv6::default(),
             fresh_next_hops: Vec::new(),
             errors: errors::Errors::default(),
         };

@@ -116,6 +116,22 @@ impl Registry {
         }));
     }
 
+    /// A dump of things that may kill VPP.
+    pub fn try_dump<M: Dump>(
+        &mut self,
+        handler: impl Fn(&mut Core, M) -> OpResult<Vec<M::Details>> + Send + Sync + 'static,
+    ) {
+        self.insert::<M>(Box::new(move |core, call| {
+            let (_, header, message) = decode_message::<M>(call.message)?;
+            match handler(core, message) {
+                Ok(all) => all.iter().for_each(|details| call.send(header.context, details)),
+                Err(OpError::Retval(_)) => {}
+                Err(OpError::Fatal(reason)) => core.die(reason),
+            }
+            Ok(())
+        }));
+    }
+
     /// A message that is taken and never answered.
     pub fn silent(&mut self, name_crc: &'static str) {
         self.handlers.insert(name_crc, Box::new(|_, _| Ok(())));

@@ -32,6 +32,10 @@ pub(crate) enum Contribution {
     CnatClient {
         exclusive: bool,
     },
+    /// A local SID.
+    SrLocalSid(u32),
+    /// The binding SID of a policy.
+    SrPolicy(u32),
 }
 
 #[derive(Clone, Debug, Default)]

@@ -27,6 +27,13 @@ pub(crate) enum Forward {
     },
     /// A virtual address of cnat.
     CnatClient,
+    /// A local SID.
+    SrLocalSid(u32),
+    /// A policy, by steering or by its binding SID.
+    SrPolicy {
+        policy: u32,
+        to_bsid: bool,
+    },
 }
 
 impl Vpp {
@@ -58,6 +65,13 @@ impl Vpp {
                 Contribution::CnatClient { .. } if cnat => return Forward::CnatClient,
                 Contribution::CnatClient { exclusive: true } => {
                     return Forward::Drop("cnat: no translation");
+                }
+                Contribution::SrLocalSid(index) => return Forward::SrLocalSid(*index),
+                Contribution::SrPolicy(policy) => {
+                    return Forward::SrPolicy {
+                        policy: *policy,
+                        to_bsid: true,
+                    };
                 }
                 Contribution::Paths(list) => Some((found.source, *list)),
                 Contribution::CnatClient { .. } | Contribution::Cover { .. } => fallback(self),
@@ -148,6 +162,13 @@ impl Vpp {
             PathKind::Normal => {}
         }
         if path.sw_if_index == NONE {
+            if path.table_id == NONE {
+                let policy = self.srv6.steered(path.next_hop, Family::of(destination))?;
+                return Some(Forward::SrPolicy {
+                    policy,
+                    to_bsid: false,
+                });
+            }
             if path.next_hop.is_unspecified() {
                 return self
                     .fibs

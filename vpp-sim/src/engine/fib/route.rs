@@ -268,7 +268,7 @@ impl Vpp {
     fn contributed_paths(&self, table_id: u32, prefix: Prefix, c: &Contribution) -> Vec<RoutePath> {
         match c {
             Contribution::Paths(list) => self.fibs.path_lists.paths(*list).to_vec(),
-            Contribution::CnatClient { .. } => {
+            Contribution::CnatClient { .. } | Contribution::SrLocalSid(_) | Contribution::SrPolicy(_) => {
                 vec![RoutePath::special(PathKind::Normal, prefix.family())]
             }
             Contribution::Cover { .. } => prefix

@@ -2,6 +2,7 @@
 
 pub const SPECIAL: u8 = 1;
 pub const INTERFACE: u8 = 4;
+pub const SR: u8 = 5;
 pub const API: u8 = 8;
 pub const ADJACENCY: u8 = 15;
 pub const RECURSIVE_RESOLUTION: u8 = 18;

@@ -177,6 +177,8 @@ impl Vpp {
             } => self.rewrite(w, family, packet, sw_if_index, next_hop),
             Forward::Glean { sw_if_index } => self.glean(w, family, packet, sw_if_index),
             Forward::CnatClient => self.cnat_tx(w, family, packet),
+            Forward::SrLocalSid(index) => self.sr_localsid(w, packet, index),
+            Forward::SrPolicy { policy, to_bsid } => self.sr_policy(w, family, packet, policy, to_bsid),
         }
     }
 

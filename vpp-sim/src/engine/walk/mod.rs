@@ -6,6 +6,7 @@ mod l2;
 mod link;
 mod local;
 mod output;
+mod srv6;
 
 use super::cnat::Meta;
 use super::packet::ip::Ip;
@@ -169,6 +170,10 @@ impl Vpp {
             self.drop_packet(w, rx, "ethernet-input", "frame is too short");
             return;
         };
+        if let Some(policy) = self.srv6.steered_frames(rx) {
+            self.sr_encap_frame(w, rx, policy, frame);
+            return;
+        }
         if let Some(tx) = self.l2.xconnect(rx) {
             self.l2_xconnect(w, rx, tx, frame, &ethernet);
             return;

@@ -52,15 +52,19 @@ fn tables(registry: &mut Registry) {
         Ok(IpTableAllocateReply { retval: 0, table })
     });
     registry.dump(|core, _: IpTableDump| {
-        let tables = core.vpp.ip_tables().into_iter();
+        let tables = core.vpp.ip_tables().into_iter().map(|table| IpTable {
+            table_id: table.table_id,
+            is_ip6: table.family == Family::V6,
+            name: table.name,
+        });
+        let hidden = core.vpp.sr_hidden_tables().iter().map(|name| IpTable {
+            table_id: NONE,
+            is_ip6: true,
+            name: (*name).to_owned(),
+        });
         tables
-            .map(|table| IpTableDetails {
-                table: IpTable {
-                    table_id: table.table_id,
-                    is_ip6: table.family == Family::V6,
-                    name: table.name,
-                },
-            })
+            .chain(hidden)
+            .map(|table| IpTableDetails { table })
             .collect()
     });
     registry.ack(|core, m: IpTableFlush| {

@@ -11,6 +11,7 @@ mod ip_neighbor;
 mod l2;
 mod memclnt;
 mod memif;
+mod sr;
 mod tap;
 mod vlib;
 mod vxlan;
@@ -35,6 +36,7 @@ pub fn registry() -> Registry {
     cnat::register(&mut registry);
     abf::register(&mut registry);
     l2::register(&mut registry);
+    sr::register(&mut registry);
     registry
 }
 

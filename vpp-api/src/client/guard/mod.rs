@@ -4,9 +4,14 @@
 //! in an out-of-memory abort; source-NAT requests before any source-NAT address, and attaching an ABF policy that is
 //! not there, dereference nothing.
 //!
-//! Whether an address or a policy is there is known from what VPP accepted or listed on this connection. That is on
-//! the safe side: a new connection to an old VPP must dump (`cnat_get_snat_addresses`, `cnat_snat_addresses_dump`,
-//! `abf_policy_dump`) or set again before it goes on.
+//! Segment routing: see [`srv6`]; tables: see [`tables`].
+//!
+//! Whether an address, a policy or a table is there is known from what VPP accepted or listed on this connection.
+//! That is on the safe side: a new connection to an old VPP must dump (`cnat_get_snat_addresses`,
+//! `cnat_snat_addresses_dump`, `abf_policy_dump`, `ip_table_dump`) or set again before it goes on.
+
+mod srv6;
+mod tables;
 
 use crate::error::{Error, Result};
 use crate::message::Message;
@@ -22,6 +27,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tables::{NewTable, Tables};
 
 /// Rules per ACL. 200,000 could be dumped with the default API segment of 16 MiB, 400,000 aborted VPP.
 const MAX_ACL_RULES: usize = 200_000;
@@ -38,6 +44,7 @@ struct Known {
     snat_in_flight: usize,
     /// ABF policies and their paths.
     policies: BTreeMap<u32, Vec<FibPath>>,
+    tables: Tables,
 }
 
 /// What becomes true when a request is answered well.
@@ -45,6 +52,7 @@ struct Known {
 pub(super) enum Effect {
     SnatAddresses,
     PolicyPaths(AbfPolicy),
+    Table(NewTable),
 }
 
 /// The same path for VPP's purpose of removing it; weight and the fields VPP changes do not matter.
@@ -122,6 +130,9 @@ impl Known {
                      its policies"
                 ));
             }
+        } else {
+            srv6::check(&self.tables, message)?;
+            return Ok(self.tables.sent(message).map(Effect::Table));
         }
         Ok(None)
     }
@@ -168,6 +179,7 @@ impl Guard {
             }
             Effect::PolicyPaths(policy) if done => known.add_paths(&policy),
             Effect::PolicyPaths(_) => {}
+            Effect::Table(table) => known.tables.settle(table, done),
         }
     }
 
@@ -182,6 +194,8 @@ impl Guard {
             }
         } else if let Some(details) = answer.downcast_ref::<AbfPolicyDetails>() {
             self.known().add_paths(&details.policy);
+        } else {
+            self.known().tables.observe(answer);
         }
     }
 }
