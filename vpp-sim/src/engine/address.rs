@@ -133,7 +133,9 @@ impl Vpp {
         if has_address {
             return Err(retval::ADDRESS_FOUND_FOR_INTERFACE.into());
         }
-        self.interface_mut(sw_if_index)?.table[family.index()] = table_id;
+        let table = &mut self.interface_mut(sw_if_index)?.table[family.index()];
+        let before = std::mem::replace(table, table_id);
+        self.teib_rebind(sw_if_index, family, before, table_id);
         Ok(())
     }
 

@@ -54,6 +54,10 @@ pub enum Kind {
         tunnel: u32,
         is_l3: bool,
     },
+    /// Index of the tunnel in the ipip pool.
+    Ipip {
+        tunnel: u32,
+    },
 }
 
 /// Packets, bytes and drops seen by an interface.
@@ -112,7 +116,7 @@ impl Interface {
     /// Whether frames on it carry an Ethernet header.
     pub fn is_ethernet(&self) -> bool {
         match &self.kind {
-            Kind::Local => false,
+            Kind::Local | Kind::Ipip { .. } => false,
             Kind::Vxlan { is_l3, .. } => !is_l3,
             Kind::Memif(config) => config.mode == 0,
             Kind::Loopback { .. } | Kind::Tap(_) | Kind::AfPacket { .. } => true,

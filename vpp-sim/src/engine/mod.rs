@@ -10,6 +10,7 @@ mod cnat;
 mod errors;
 mod fib;
 mod interface;
+mod ipip;
 mod l2;
 mod lifecycle;
 mod memif;
@@ -33,6 +34,7 @@ pub use cnat::{
 pub use fib::source as fib_source;
 pub use fib::{DEFAULT_TABLE, FLOW_HASH_DEFAULT, RouteDetails, RouteUpdate, TableDetails};
 pub use interface::{Counters, Interface, InterfaceEvent, Kind, MemifConfig, TapConfig};
+pub use ipip::{IpipDetails, IpipTunnel, TeibEntry, tunnel_flag};
 pub use l2::L3xcDetails;
 pub use neighbor::Neighbor;
 pub use packet::checksum::verify as verify_checksums;
@@ -85,6 +87,9 @@ pub struct Vpp {
     memif: memif::Memif,
     vxlan: vxlan::Vxlan,
     srv6: srv6::Srv6,
+    ipip: ipip::Ipip,
+    /// Identification of IPv6 fragments VPP makes.
+    fragment_id: u32,
     /// Next hops that routes and tunnels were just given: (table, address), asked for once.
     fresh_next_hops: Vec<(u32, IpAddr)>,
     errors: errors::Errors,
@@ -115,6 +120,8 @@ impl Vpp {
             memif: memif::Memif::default(),
             vxlan: vxlan::Vxlan::default(),
             srv6: srv6::Srv6::default(),
+            ipip: ipip::Ipip::default(),
+            fragment_id: 0,
             fresh_next_hops: Vec::new(),
             errors: errors::Errors::default(),
         };

@@ -285,6 +285,7 @@ pub mod retval {
     pub const INSTANCE_IN_USE: i32 = -147;
     pub const ACL_IN_USE_BY_LOOKUP_CONTEXT: i32 = -149;
     pub const NON_ETHERNET: i32 = -151;
+    pub const INVALID_PROTOCOL: i32 = -153;
     pub const INVALID_PREFIX_LENGTH: i32 = -171;
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod hash;
 pub(crate) mod ip;
 pub(crate) mod nat;
 pub(crate) mod nd;
+pub(crate) mod tunnel;
 
 use super::types::Mac;
 

@@ -2,6 +2,7 @@
 use std::net::IpAddr;
 
 use super::error::is_link_local;
+use super::ipip::is_ip_in_ip;
 use super::{MAX_DEPTH, Packet, Walk};
 use crate::engine::fib::Forward;
 use crate::engine::packet::ip::Ip;
@@ -46,6 +47,9 @@ impl Vpp {
             ICMP if ip.family == Family::V4 => self.icmp4_input(w, packet, &ip),
             ICMP6 if ip.family == Family::V6 => self.icmp6_input(w, packet, &ip),
             UDP if ip.l4_valid => self.udp_local(w, packet, &ip, table),
+            proto if is_ip_in_ip(proto) && self.ipip.listens(ip.family) => {
+                self.ipip_input(w, &packet, &ip, table);
+            }
             _ => self.drop_packet(w, rx, node, "unknown protocol, punted"),
         }
     }

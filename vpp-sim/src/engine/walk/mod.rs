@@ -2,6 +2,7 @@
 //! node writes into a trace is made only when a trace is wanted.
 mod error;
 mod input;
+mod ipip;
 mod l2;
 mod link;
 mod local;
@@ -25,6 +26,8 @@ pub(crate) struct Walk {
     nodes: Option<Vec<TraceNode>>,
     fate: Option<Fate>,
     depth: u8,
+    /// Next hop of the packet that is being rewritten: which peer of a multipoint tunnel it is for.
+    next_hop: Option<std::net::IpAddr>,
 }
 
 impl Walk {

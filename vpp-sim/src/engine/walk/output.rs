@@ -17,6 +17,11 @@ const TUNNEL_TTL: u8 = 254;
 
 const VXLAN_FLAGS_I: u8 = 0x08;
 
+const IP6_HEADER: usize = 40;
+const FRAGMENT_HEADER: usize = 8;
+/// Protocol number of the fragment header.
+const FRAGMENT: u8 = 44;
+
 impl Vpp {
     /// To a next hop on an interface: TTL, MTU, output features, wire.
     pub(super) fn rewrite(
@@ -68,6 +73,7 @@ impl Vpp {
             Some(dst) => self.ethernet_frame(family, own_mac, dst, &packet.data),
             None => packet.data,
         };
+        w.next_hop = Some(next_hop);
         self.interface_output(w, packet.rx, tx, frame);
     }
 
@@ -129,6 +135,19 @@ impl Vpp {
         mtu: u32,
     ) {
         match family {
+            Family::V6 if packet.local => {
+                w.node("ip6-frag", || format!("mtu {mtu}"));
+                self.fragment_id = self.fragment_id.wrapping_add(1);
+                for data in fragments6(&packet.data, mtu as usize, self.fragment_id) {
+                    // The fragments no longer count as VPP's own: this rewrite takes one of their hop limit.
+                    let fragment = Packet {
+                        data,
+                        local: false,
+                        ..packet.clone()
+                    };
+                    self.rewrite(w, family, fragment, tx, next_hop);
+                }
+            }
             Family::V6 => self.icmp_error(w, &packet, "ip6-rewrite", "packet too big", 2, 0, mtu),
             Family::V4 if ip.dont_fragment => {
                 let reason = "fragmentation needed";
@@ -171,6 +190,10 @@ impl Vpp {
         w.node(&node, || format!("{} bytes", frame.len()));
         match interface.kind {
             Kind::Vxlan { tunnel, .. } => self.vxlan_encap(w, rx, tunnel, &frame),
+            Kind::Ipip { tunnel } => {
+                let next_hop = w.next_hop.take();
+                self.ipip_encap(w, rx, tunnel, next_hop, &frame);
+            }
             Kind::Loopback { .. } => {
                 // What a loopback sends comes back on it.
                 if w.depth >= MAX_DEPTH {
@@ -250,6 +273,33 @@ fn encapsulate(tunnel: &VxlanTunnel, payload: &[u8]) -> Option<Vec<u8>> {
     // UDP over IPv6 must have a checksum (RFC 8200, 8.1); over IPv4 VXLAN has none.
     let checksum_at = (Family::of(tunnel.src) == Family::V6).then_some(6);
     ip_packet(tunnel.src, tunnel.dst, UDP, TUNNEL_TTL, &udp, checksum_at)
+}
+
+/// IPv6 fragments that fit `mtu` (RFC 8200, 4.5); nothing but the fixed header is repeated.
+fn fragments6(data: &[u8], mtu: usize, id: u32) -> Vec<Vec<u8>> {
+    let Some((header, payload)) = data.split_at_checked(IP6_HEADER) else {
+        return Vec::new();
+    };
+    let room = mtu.saturating_sub(IP6_HEADER + FRAGMENT_HEADER) / 8 * 8;
+    if room == 0 {
+        return Vec::new();
+    }
+    let last = payload.len().saturating_sub(1) / room;
+    payload
+        .chunks(room)
+        .enumerate()
+        .map(|(n, chunk)| {
+            let mut fragment = header.to_vec();
+            put16(&mut fragment, 4, (FRAGMENT_HEADER + chunk.len()) as u16);
+            let next = std::mem::replace(&mut fragment[6], FRAGMENT);
+            let offset = (n * room) as u16 | u16::from(n < last);
+            fragment.extend([next, 0]);
+            fragment.extend(offset.to_be_bytes());
+            fragment.extend(id.to_be_bytes());
+            fragment.extend(chunk);
+            fragment
+        })
+        .collect()
 }
 
 /// IPv4 fragments that fit `mtu`, without the options of the first (RFC 791, 2.3).

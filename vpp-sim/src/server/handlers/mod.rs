@@ -8,6 +8,7 @@ mod feature;
 mod interface;
 mod ip;
 mod ip_neighbor;
+mod ipip;
 mod l2;
 mod memclnt;
 mod memif;
@@ -37,6 +38,7 @@ pub fn registry() -> Registry {
     abf::register(&mut registry);
     l2::register(&mut registry);
     sr::register(&mut registry);
+    ipip::register(&mut registry);
     registry
 }
 
