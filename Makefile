@@ -27,8 +27,8 @@ test-e2e: setup build ## End-to-end tests; TESTS="services chains" runs only tho
 	done; \
 	if [ -n "$$failed" ]; then echo "end-to-end tests failed:$$failed"; exit 1; fi
 
-test-dataplane: ## Packets through the embedded dataplane, in process and on its API socket
-	cargo test -p vpp-sim --test '*'
+test-dataplane: ## One suite of packets in process, on a socket, and against VPP_API_SOCKET (VPP_NETNS: where it lives) if given (root)
+	cargo test -p vpp-sim --test dataplane
 
 lint: ## Formatting, clippy, and (where cargo-deny is installed) licenses and advisories
 	cargo fmt --all --check

@@ -5,6 +5,7 @@
 //!   every message, because a stand-in for VPP needs the other half.
 //! * [`table`]: what the connected VPP offers, by message name and CRC.
 //! * [`client`]: the connection, with pipelined requests, dumps and events.
+//! * [`snapshot`]: everything a VPP holds, to be compared.
 //! * [`stats`]: VPP's counters, read from shared memory.
 //! * [`error`]: what can go wrong, with VPP's names for VPP's return codes ([`retval`]).
 
@@ -18,6 +19,7 @@ pub mod message;
 pub mod messages;
 pub mod retval;
 pub mod shape;
+pub mod snapshot;
 pub mod stats;
 pub mod table;
 pub mod types;

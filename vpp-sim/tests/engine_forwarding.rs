@@ -102,6 +102,12 @@ fn a_neighbour_solicitation_for_the_gateway_is_answered() {
     let frame = packets::frame(Mac([0x33, 0x33, 0xff, 0, 0, 1]), pod, &packet);
     let vpp = &mut world.nodes[0];
     let trace = vpp.walk(2, &frame, SECOND);
+    assert!(
+        matches!(trace.fate, Fate::Dropped { .. }),
+        "not on a borrowed address alone: {trace}"
+    );
+    vpp.set_ip_enabled(2, Family::V6, true).unwrap();
+    let trace = vpp.walk(2, &frame, SECOND);
     assert!(matches!(trace.fate, Fate::Local { .. }), "{trace}");
     let seen = packets::read(packets::ip_of(&trace.outputs[0].frame).unwrap());
     assert_eq!(

@@ -339,6 +339,7 @@ fn acls_also_guard_cross_connected_interfaces() {
     let mut world = world();
     let deny = acl(&mut world, any(AclAction::Deny));
     world.nodes[0].set_l2_xconnect(W1, W2, true).unwrap();
+    world.nodes[0].set_l2_xconnect(W2, W1, true).unwrap();
     let frame = packets::frame(
         Mac([10, 0, 0, 0, 0, 2]),
         Mac([10, 0, 0, 0, 0, 1]),

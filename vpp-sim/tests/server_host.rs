@@ -18,7 +18,7 @@ use vpp_api::messages::af_packet::{AfPacketCreateV3, AfPacketMode};
 use vpp_api::messages::interface::{
     CreateLoopback, SwInterfaceAddDelAddress, SwInterfaceDump, SwInterfaceSetFlags, SwInterfaceSetUnnumbered,
 };
-use vpp_api::messages::ip::IpRouteAddDelV2;
+use vpp_api::messages::ip::{IpRouteAddDelV2, SwInterfaceIp6EnableDisable};
 use vpp_api::messages::ip_neighbor::{IpNeighbor, IpNeighborAddDel, IpNeighborDump, IpNeighborFlags};
 use vpp_api::messages::tapv2::{TapCreateV3, TapDeleteV2};
 use vpp_api::messages::vlib::{AddNodeNext, CliInband};
@@ -272,6 +272,11 @@ fn pods_unnumbered_to_a_loopback_with_static_neighbours() {
             sw_if_index: gateway,
             unnumbered_sw_if_index: index,
             is_add: true,
+        });
+        // Or the pod's question for the gateway's MAC, a multicast, is not heard.
+        node.call(SwInterfaceIp6EnableDisable {
+            sw_if_index: index,
+            enable: true,
         });
         let mac = MacAddress([2, 0, 0, 0, 1, host]);
         for address in [format!("10.1.1.{host}"), format!("fd00:1::{host}")] {

@@ -48,8 +48,8 @@ impl L2 {
 }
 
 impl Vpp {
-    /// `sw_interface_set_l2_xconnect`: frames received on `rx` leave on `tx`. One way: for both ways it
-    /// is called twice. `enable` false puts `rx` back into L3 mode.
+    /// `sw_interface_set_l2_xconnect`: frames received on `rx` leave on `tx`, which has to be in L2 mode itself: it is
+    /// called twice, once for each way. `enable` false puts `rx` back into L3 mode.
     ///
     /// # Errors
     /// −2 unknown `rx`, −10 unknown `tx`, −151 not Ethernet.

@@ -230,6 +230,13 @@ impl Vpp {
             Family::V6 => "ip6-mfib-forward-lookup",
         };
         w.node(node, || ip.dst.to_string());
+        // Groups are joined where the link speaks IPv6 by itself; borrowing an address does not do (`ip6_link.c`).
+        let joined = self.interfaces.get(packet.rx).is_some_and(|i| {
+            i.ip_enabled[Family::V6.index()] || i.addresses.iter().any(|p| p.family() == Family::V6)
+        });
+        if ip.family == Family::V6 && ip.is_icmp() && !joined {
+            return self.drop_packet(w, packet.rx, "ip6-mfib-forward-rpf", "RPF check failed");
+        }
         if ip.family == Family::V6 && ip.is_icmp() {
             return self.icmp6_input(w, packet, ip);
         }

@@ -29,6 +29,10 @@ impl Vpp {
             }
         }
         w.node("l2-output", String::new);
+        // An interface in L3 mode has no place in the table of outputs (`l2_input.c`, set_int_l2_mode).
+        if self.l2.xconnect(tx).is_none() {
+            return self.drop_packet(w, rx, "l2-output", "L2 Output interface not valid");
+        }
         self.interface_output(w, rx, tx, frame.to_vec());
     }
 }
