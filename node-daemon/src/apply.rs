@@ -206,6 +206,10 @@ fn record(state: &mut State, step: &Step, effect: Effect) {
 }
 
 #[cfg(test)]
+mod flows;
+#[cfg(test)]
+mod packets;
+#[cfg(test)]
 mod tests;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use ipnet::IpNet;
 
-use crate::desired::{Local, Uplink};
+use crate::desired::{ListedPods, Local, Uplink};
 
 /// The one owner of VPP on its node.
 #[derive(Clone, Debug, Parser)]
@@ -49,6 +49,9 @@ pub struct Config {
     /// Largest packet of pods; by default what the uplink leaves room for.
     #[arg(long)]
     pub mtu: Option<u32>,
+    /// Which pods' interfaces have ACLs.
+    #[arg(long, value_enum, default_value_t)]
+    pub acl_lists: ListedPods,
     /// Seconds between comparisons of everything with what VPP really has.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
     pub resync_seconds: u64,
@@ -80,6 +83,7 @@ impl Config {
             // Until VPP says otherwise: a daemon without VPP plans nothing.
             cnat: true,
             abf: true,
+            acl_lists: self.acl_lists,
         }
     }
 

@@ -256,7 +256,7 @@ impl Path {
 pub enum Action {
     /// Drop.
     Deny = 0,
-    /// Let this packet pass; for classifiers of chains, where nothing else is needed.
+    /// Let this packet pass, whatever comes back.
     Permit = 1,
     /// Let the connection and its replies pass.
     Reflect = 2,
@@ -277,6 +277,17 @@ pub struct Rule {
     pub source_ports: (u16, u16),
     /// Destination ports, inclusive.
     pub destination_ports: (u16, u16),
+    /// Flags of TCP segments.
+    pub tcp_flags: TcpFlags,
+}
+
+/// Which flags a TCP segment must have; other protocols are not asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TcpFlags {
+    /// The flags that count.
+    pub mask: u8,
+    /// What they must be.
+    pub value: u8,
 }
 
 /// The ACLs of an interface, by tag, in order of evaluation.

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use node_daemon::apply::{State, apply};
 use node_daemon::attachments::{Attachment, Attachments, State as Stage};
 use node_daemon::cluster::Cluster as Shared;
-use node_daemon::desired::{Inputs, Local, Uplink, desired};
+use node_daemon::desired::{Inputs, ListedPods, Local, Uplink, desired};
 use node_daemon::objects::{Key, Link, Object};
 use node_daemon::plan::plan;
 use node_daemon::vpp::Vpp as Connection;
@@ -192,6 +192,7 @@ fn settings(node: &str, number: u32) -> Local {
         mtu: None,
         cnat: true,
         abf: true,
+        acl_lists: ListedPods::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use vpp_api::types::{AclAction, AclRule, FibPathNhProto, NO_INDEX};
 use super::{ipnet, path};
 use crate::apply::State;
 use crate::desired::is_own_policy;
-use crate::objects::{AbfAttach, AbfPolicy, AclLists, Action, Key, Object, Path, Rule, TAG_PREFIX};
+use crate::objects::{AbfAttach, AbfPolicy, AclLists, Action, Key, Object, Path, Rule, TAG_PREFIX, TcpFlags};
 use crate::vpp::Vpp;
 
 pub(super) async fn read(vpp: &Vpp, state: &mut State) -> vpp_api::Result<()> {
@@ -121,9 +121,6 @@ fn rule(rule: &AclRule) -> Option<Rule> {
         AclAction::ACL_ACTION_API_PERMIT_REFLECT => Action::Reflect,
         _ => return None,
     };
-    if rule.tcp_flags_mask != 0 {
-        return None;
-    }
     Some(Rule {
         action,
         source: Cidr::from(ipnet(&rule.src_prefix)?),
@@ -131,5 +128,9 @@ fn rule(rule: &AclRule) -> Option<Rule> {
         protocol: rule.proto.0,
         source_ports: (rule.srcport_or_icmptype_first, rule.srcport_or_icmptype_last),
         destination_ports: (rule.dstport_or_icmpcode_first, rule.dstport_or_icmpcode_last),
+        tcp_flags: TcpFlags {
+            mask: rule.tcp_flags_mask,
+            value: rule.tcp_flags_value,
+        },
     })
 }

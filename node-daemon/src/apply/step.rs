@@ -320,7 +320,8 @@ fn wire_rule(rule: &Rule) -> AclRule {
         srcport_or_icmptype_last: rule.source_ports.1,
         dstport_or_icmpcode_first: rule.destination_ports.0,
         dstport_or_icmpcode_last: rule.destination_ports.1,
-        ..AclRule::default()
+        tcp_flags_mask: rule.tcp_flags.mask,
+        tcp_flags_value: rule.tcp_flags.value,
     }
 }
 

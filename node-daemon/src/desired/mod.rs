@@ -4,6 +4,7 @@
 //! node     gateway loopback, uplink, host tap, tunnels, routes to peers
 //! pods     interfaces of pods, their neighbours and routes
 //! policy   ACLs and the lists of each pod's interface
+//! permits  what an accept becomes in an ACL
 //! service  cnat
 //! chain    forwarding policies, function interfaces' next hops, hops' tunnels
 //! ```
@@ -13,6 +14,7 @@
 
 mod chain;
 mod node;
+mod permits;
 mod pods;
 mod policy;
 mod service;
@@ -52,6 +54,20 @@ pub struct Local {
     pub cnat: bool,
     /// Whether VPP has ABF.
     pub abf: bool,
+    /// Which pods have lists of ACLs.
+    pub acl_lists: ListedPods,
+}
+
+/// Which pods' interfaces have lists of ACLs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ListedPods {
+    /// All: VPP knows every connection from its first packet, so a pod's first policy cuts what it forbids and nothing
+    /// else.
+    #[default]
+    All,
+    /// Those that a policy isolates: other pods cost VPP no sessions, but what they are receiving when their first
+    /// policy comes stops until they send.
+    Isolated,
 }
 
 /// The NIC given to VPP.

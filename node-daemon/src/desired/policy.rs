@@ -1,12 +1,13 @@
 //! Policies as ACLs (design §6).
 //!
 //! Directions are the pod's: its ingress rules are the *output* list of its interface, its egress rules the *input*
-//! list. For a pod that is isolated in at least one direction, each direction's list is
+//! list. Each direction's list is
 //! ```text
 //! isolated      node permit, the policies in order, deny all
 //! not isolated  permit and reflect any: without it replies to what the pod starts would be dropped
 //! ```
-//! A pod isolated in no direction has no list. One ACL per policy and direction serves all pods bound to it.
+//! A pod isolated in no direction has both lists all the same, so that VPP has a session of each of its connections when
+//! its first policy comes ([`ListedPods`]). One ACL per policy and direction serves all pods bound to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,9 +18,9 @@ use crds::vpp_config::{DirectionBinding, PolicyRef};
 use crds::{SetRef, VppPolicySpec};
 use ipnet::IpNet;
 
-use super::{Desired, Inputs, LocalPod};
+use super::{Desired, Inputs, ListedPods, LocalPod, permits};
 use crate::addressing;
-use crate::objects::{AclLists, Action, Area, Key, Link, Object, Rule, TAG_LIMIT};
+use crate::objects::{AclLists, Action, Area, Key, Link, Object, Rule, TAG_LIMIT, TcpFlags};
 
 const NODE_IN_ACL: &str = "contiv/permit-node/in";
 const NODE_OUT_ACL: &str = "contiv/permit-node/out";
@@ -69,7 +70,8 @@ pub(super) fn add(
     };
     for pod in pods {
         let binding = pod.binding;
-        if binding.ingress.is_open() && binding.egress.is_open() {
+        let open = binding.ingress.is_open() && binding.egress.is_open();
+        if open && inputs.local.acl_lists == ListedPods::Isolated {
             continue;
         }
         let lists = AclLists {
@@ -110,8 +112,10 @@ fn add_fixed(inputs: &Inputs<'_>, tag: &str, out: &mut Desired) {
     let rules = match tag {
         NODE_IN_ACL => node_rules(inputs, Direction::Ingress),
         NODE_OUT_ACL => node_rules(inputs, Direction::Egress),
-        DENY_ACL => both_families(Action::Deny),
-        ANY_ACL => both_families(Action::Reflect),
+        DENY_ACL => [false, true]
+            .map(|ipv6| whole(Action::Deny, any(ipv6), any(ipv6)))
+            .to_vec(),
+        ANY_ACL => permits::everything(),
         _ => return,
     };
     out.put(Key::Acl(tag.to_owned()), Object::Acl(rules));
@@ -258,7 +262,8 @@ fn compile(
     }
     if spec.tier == PolicyTier::NetworkPolicy {
         // Accepts have no order among themselves: sorted, equal sets of rules are equal ACLs.
-        if rules.iter().all(|rule| rule.action == Action::Reflect) {
+        // What makes no session sorts before what makes one.
+        if rules.iter().all(|rule| rule.action != Action::Deny) {
             rules.sort();
         }
     }
@@ -285,14 +290,16 @@ fn expand(
                 Direction::Egress => (target, peer),
             };
             for &(protocol, destination_ports) in &ports {
-                rules.push(Rule {
-                    action,
-                    source,
-                    destination,
+                let rule = Rule {
                     protocol,
-                    source_ports: (0, u16::MAX),
                     destination_ports,
-                });
+                    ..whole(action, source, destination)
+                };
+                if action == Action::Deny {
+                    rules.push(rule);
+                } else {
+                    permits::push(rule, rules);
+                }
             }
         }
     }
@@ -347,12 +354,6 @@ pub(super) fn any(ipv6: bool) -> Cidr {
     })
 }
 
-fn both_families(action: Action) -> Vec<Rule> {
-    [false, true]
-        .map(|ipv6| whole(action, any(ipv6), any(ipv6)))
-        .to_vec()
-}
-
 pub(super) fn whole(action: Action, source: Cidr, destination: Cidr) -> Rule {
     Rule {
         action,
@@ -361,25 +362,26 @@ pub(super) fn whole(action: Action, source: Cidr, destination: Cidr) -> Rule {
         protocol: 0,
         source_ports: (0, u16::MAX),
         destination_ports: (0, u16::MAX),
+        tcp_flags: TcpFlags::default(),
     }
 }
 
 /// Between the node and its pods everything passes, as Kubernetes demands: kubelet's probes come from the node's
 /// addresses. The gateways are VPP itself; its underlay addresses stand in for a pod that reaches itself through a
 /// Service, which no policy may forbid. One ACL per direction, or a pod could speak to all under the node's address.
+/// ICMP errors pass with it.
 fn node_rules(inputs: &Inputs<'_>, direction: Direction) -> Vec<Rule> {
     let mut addresses: BTreeSet<IpAddr> = inputs.spec.node.addresses.iter().copied().collect();
     addresses.extend(addressing::gateways(inputs.spec));
     addresses.extend(super::service::snat_addresses(inputs).into_iter().flatten());
-    addresses
-        .into_iter()
-        .map(|address| {
-            let host = Cidr::host(address);
-            let any = any(address.is_ipv6());
-            match direction {
-                Direction::Ingress => whole(Action::Reflect, host, any),
-                Direction::Egress => whole(Action::Reflect, any, host),
-            }
-        })
-        .collect()
+    let mut rules = permits::icmp_errors();
+    rules.extend(addresses.into_iter().map(|address| {
+        let host = Cidr::host(address);
+        let any = any(address.is_ipv6());
+        match direction {
+            Direction::Ingress => whole(Action::Reflect, host, any),
+            Direction::Egress => whole(Action::Reflect, any, host),
+        }
+    }));
+    rules
 }

@@ -17,7 +17,7 @@ use crds::{
 use super::*;
 use crate::attachments::{Attachment, State};
 use crate::objects::{
-    AclLists, Action, Device, Link, Path, SnatAddresses, TAG_LIMIT, Translation, TunnelId, Vip,
+    AclLists, Action, Device, Link, Path, SnatAddresses, TAG_LIMIT, TcpFlags, Translation, TunnelId, Vip,
 };
 
 /// Everything a test varies.
@@ -72,6 +72,7 @@ impl World {
             mtu: None,
             cnat: true,
             abf: true,
+            acl_lists: ListedPods::All,
         };
         Self {
             spec,
@@ -229,6 +230,13 @@ fn tcp(port: u16) -> PortMatch {
     }
 }
 
+fn tcp_range(first: u16, last: u16) -> PortMatch {
+    PortMatch {
+        end_port: Some(last),
+        ..tcp(first)
+    }
+}
+
 /// A rule as text, so that tests read as rules.
 fn text(rule: &Rule) -> String {
     let action = match rule.action {
@@ -236,9 +244,19 @@ fn text(rule: &Rule) -> String {
         Action::Permit => "permit",
         Action::Reflect => "reflect",
     };
+    let (from, to) = rule.destination_ports;
+    let ports = format!("proto {} ports {from}-{to}", rule.protocol);
+    let flags = match rule.tcp_flags {
+        TcpFlags { mask: 0, .. } => String::new(),
+        TcpFlags { mask, value } => format!(" flags {value:#x}/{mask:#x}"),
+    };
+    let types = match rule.source_ports {
+        (0, u16::MAX) => String::new(),
+        (first, last) => format!(" from {first}-{last}"),
+    };
     format!(
-        "{action} {} -> {} proto {} ports {}-{}",
-        rule.source, rule.destination, rule.protocol, rule.destination_ports.0, rule.destination_ports.1
+        "{action} {} -> {} {ports}{types}{flags}",
+        rule.source, rule.destination
     )
 }
 
@@ -324,7 +342,12 @@ fn a_pod_has_interface_neighbours_and_routes() {
         out.objects
             .contains_key(&Key::Neighbour(link.clone(), "10.1.1.7".parse().unwrap()))
     );
-    assert_eq!(lists(&out, &id), None, "an open pod has no list");
+    let any = vec!["contiv/permit-any".to_owned()];
+    let open = AclLists {
+        input: any.clone(),
+        output: any,
+    };
+    assert_eq!(lists(&out, &id), Some(&open), "nothing isolates it");
     let attachment = world.attachments.iter().next().unwrap();
     let keys = keys_of(attachment, &out.objects);
     assert!(keys.contains(&Key::Up(link.clone())));
@@ -332,6 +355,8 @@ fn a_pod_has_interface_neighbours_and_routes() {
         keys.contains(&Key::Interface(Link::Gateway)),
         "with what it depends on"
     );
+    world.local.acl_lists = ListedPods::Isolated;
+    assert_eq!(lists(&world.desired(), &id), None);
     world.deferred.insert(id);
     assert!(!world.desired().objects.contains_key(&Key::Interface(link)));
 }
@@ -383,6 +408,9 @@ fn lists_per_direction() {
             .map(text)
             .collect::<Vec<_>>(),
         [
+            "permit 0.0.0.0/0 -> 0.0.0.0/0 proto 1 ports 0-255 from 3-3",
+            "permit 0.0.0.0/0 -> 0.0.0.0/0 proto 1 ports 0-255 from 11-12",
+            "permit ::/0 -> ::/0 proto 58 ports 0-255 from 1-4",
             "reflect 10.1.1.1/32 -> 0.0.0.0/0 proto 0 ports 0-65535",
             "reflect 192.168.0.1/32 -> 0.0.0.0/0 proto 0 ports 0-65535",
             "reflect 192.168.16.1/32 -> 0.0.0.0/0 proto 0 ports 0-65535",
@@ -430,6 +458,8 @@ fn rules_by_feature() {
             "everything",
             accept(None, None),
             vec![
+                "permit 0.0.0.0/0 -> 0.0.0.0/0 proto 6 ports 32768-65535 flags 0x10/0x10",
+                "permit ::/0 -> ::/0 proto 6 ports 32768-65535 flags 0x10/0x10",
                 "reflect 0.0.0.0/0 -> 0.0.0.0/0 proto 0 ports 0-65535",
                 "reflect ::/0 -> ::/0 proto 0 ports 0-65535",
             ],
@@ -447,7 +477,29 @@ fn rules_by_feature() {
                     end_port: None,
                 }]),
             ),
-            vec!["reflect 10.9.0.0/16 -> 0.0.0.0/0 proto 6 ports 0-65535"],
+            vec![
+                "permit 10.9.0.0/16 -> 0.0.0.0/0 proto 6 ports 32768-65535 flags 0x10/0x10",
+                "reflect 10.9.0.0/16 -> 0.0.0.0/0 proto 6 ports 0-65535",
+            ],
+        ),
+        (
+            "a range that clients' ports begin in",
+            accept(Some(vec![peer.clone()]), Some(vec![tcp_range(30_000, 40_000)])),
+            vec![
+                "permit 10.9.0.0/16 -> 0.0.0.0/0 proto 6 ports 32768-40000 flags 0x10/0x10",
+                "reflect 10.9.0.0/16 -> 0.0.0.0/0 proto 6 ports 30000-40000",
+            ],
+        ),
+        (
+            "servers among clients' ports",
+            accept(
+                Some(vec![peer.clone()]),
+                Some(vec![tcp(50_051), tcp_range(40_000, 50_000)]),
+            ),
+            vec![
+                "reflect 10.9.0.0/16 -> 0.0.0.0/0 proto 6 ports 40000-50000",
+                "reflect 10.9.0.0/16 -> 0.0.0.0/0 proto 6 ports 50051-50051",
+            ],
         ),
         (
             "a range",
@@ -521,8 +573,9 @@ fn egress_rules_have_the_peer_as_destination() {
         text(&acl(&out, "policy/default/p")[0]),
         "reflect 0.0.0.0/0 -> 10.1.2.53/32 proto 6 ports 53-53"
     );
+    let (_, node) = acl(&out, "contiv/permit-node/out").split_at(3);
     assert_eq!(
-        text(&acl(&out, "contiv/permit-node/out")[0]),
+        text(&node[0]),
         "reflect 0.0.0.0/0 -> 10.1.1.1/32 proto 0 ports 0-65535",
         "a pod may answer the node, not speak under its address"
     );

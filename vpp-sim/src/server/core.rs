@@ -26,9 +26,14 @@ pub struct Core {
     pub identity: Identity,
     /// Routes marked by `ip_table_replace_begin` and not added again since, by table.
     pub replacing: BTreeMap<(Family, u32), BTreeSet<Prefix>>,
+    /// Looks at the tables after each API message.
+    pub observer: Option<Observer>,
     started: Instant,
     state: watch::Sender<State>,
 }
+
+/// Called with the tables and the time, in nanoseconds since the start.
+pub type Observer = Box<dyn FnMut(&mut Vpp, u64) + Send>;
 
 impl Core {
     pub fn new(vpp: Vpp, devices: Devices, identity: Identity, state: watch::Sender<State>) -> Self {
@@ -39,6 +44,7 @@ impl Core {
             tracer: Tracer::default(),
             identity,
             replacing: BTreeMap::new(),
+            observer: None,
             started: Instant::now(),
             state,
         }

@@ -234,6 +234,10 @@ impl Dispatcher {
                     if let Err(error) = handler(core, &mut call) {
                         tracing::warn!(%error, id, "truncated message dropped");
                     }
+                    let now = core.now();
+                    if let Some(observer) = &mut core.observer {
+                        observer(&mut core.vpp, now);
+                    }
                 }
                 Some(_) => tracing::warn!(id, "message with a foreign client_index dropped"),
                 None => tracing::warn!(id, "no handler for message id"),

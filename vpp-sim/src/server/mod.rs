@@ -239,6 +239,19 @@ impl Handle {
         self.core.lock().vpp.clone()
     }
 
+    /// Works on the tables in place, at the present time in nanoseconds: what is walked leaves its traces in sessions.
+    pub fn with_engine<T>(&self, work: impl FnOnce(&mut Vpp, u64) -> T) -> T {
+        let mut core = self.core.lock();
+        let now = core.now();
+        work(&mut core.vpp, now)
+    }
+
+    /// From now on calls `observer` after each API message, before the next message or packet: what it sees lasts, on
+    /// VPP, for as long as the next message takes to come. It holds up everything else.
+    pub fn observe(&self, observer: impl FnMut(&mut Vpp, u64) + Send + 'static) {
+        self.core.lock().observer = Some(Box::new(observer));
+    }
+
     /// The devices clients had opened, in order; empty with real devices.
     #[must_use]
     pub fn opened(&self) -> Vec<Opened> {
