@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::cases;
 use e2e::cluster::Cluster;
 use e2e::pod::PodSpec;
-use e2e::probe::Probe;
+use e2e::probe::{Flow, Probe};
 
 fn main() -> ExitCode {
     e2e::suite::main(
@@ -26,7 +26,9 @@ fn main() -> ExitCode {
             labels_decide_as_they_change,
             the_node_reaches_an_isolated_pod,
             isolated_from_the_first_packet,
+            a_first_policy_cuts_what_it_forbids_and_nothing_else,
             a_live_flow_is_cut_or_kept,
+            live_flows_follow_labels,
             a_user_mistake_is_an_event,
         ],
     )
@@ -320,33 +322,129 @@ async fn isolated_from_the_first_packet(cluster: &mut Cluster) -> Result<()> {
         .await
 }
 
-async fn a_live_flow_is_cut_or_kept(cluster: &mut Cluster) -> Result<()> {
+/// Connections and a UDP exchange that are going on.
+struct Live(Vec<(String, Flow)>);
+
+impl Live {
+    /// An upload, a download and UDP from a pod to a server's port 80, in both families.
+    async fn begin(cluster: &Cluster, from: &str, to: &str) -> Result<Self> {
+        let netns = cluster.netns_of(from)?;
+        let mut flows = Vec::new();
+        for address in cluster.pod(to)?.addresses() {
+            for (kind, probe) in [
+                ("upload", Probe::tcp(*address, 80)),
+                ("download", Probe::download(*address, 80)),
+                ("udp", Probe::udp(*address, 80)),
+            ] {
+                let family = if address.is_ipv6() { 6 } else { 4 };
+                let name = format!(
+                    "{kind}{family}-{}-{}",
+                    from.replace('/', "."),
+                    to.replace('/', ".")
+                );
+                flows.push((name.clone(), probe.flow(cluster.run(), &name, &netns)?));
+            }
+        }
+        for (name, flow) in &flows {
+            flow.settles(true, 3, Duration::from_secs(5))
+                .await
+                .context(name.clone())?;
+        }
+        Ok(Self(flows))
+    }
+
+    /// All end, and stay ended.
+    async fn are_cut(self) -> Result<()> {
+        for (name, flow) in &self.0 {
+            flow.settles(false, 5, Duration::from_secs(20))
+                .await
+                .context(name.clone())?;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        for (name, flow) in &self.0 {
+            flow.settles(false, 8, Duration::ZERO)
+                .await
+                .context(name.clone())?;
+        }
+        Ok(())
+    }
+
+    /// None has lost anything since it began.
+    fn are_whole(self) -> Result<()> {
+        for (name, flow) in self.0 {
+            let marks = flow.stop();
+            ensure!(marks.lost() == 0, "{name} lost something: {marks}");
+        }
+        Ok(())
+    }
+}
+
+/// Connections that are older than the first policy of the pod, and of any pod.
+async fn a_first_policy_cuts_what_it_forbids_and_nothing_else(cluster: &mut Cluster) -> Result<()> {
     trio(cluster).await?;
-    // Bound before the flows begin: of a flow that is older than its pod's first policy VPP has no session, and
-    // whether it is cut hangs on which side sends next (README, limits).
-    let both = "  podSelector: {matchLabels: {app: web}}\n  ingress: [{from: [{podSelector: {matchLabels: {side: client}}}]}]";
-    cluster.kubectl().apply(&policy("web", both)).await?;
-    let rows = [
-        ("near", "web", 80, true),
-        ("far", "web", 80, true),
-        ("web", "near", 80, true),
+    let cut = Live::begin(cluster, "near", "web").await?;
+    let kept = [
+        Live::begin(cluster, "far", "web").await?,
+        // Of the pod's own, to the peer whose connections it may not take any more.
+        Live::begin(cluster, "web", "near").await?,
+        Live::begin(cluster, "near", "far").await?,
     ];
-    cluster.expect_reach(&rows).await?;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let web = cluster.pod("web")?.ip4()?;
-    let cut = Probe::tcp(web, 80).flow(cluster.run(), "cut", &cluster.netns_of("near")?)?;
-    let kept = Probe::tcp(web, 80).flow(cluster.run(), "kept", &cluster.netns_of("far")?)?;
-    cut.settles(true, 3, Duration::from_secs(5)).await?;
-    kept.settles(true, 3, Duration::from_secs(5)).await?;
     let only_far = "  podSelector: {matchLabels: {app: web}}\n  ingress: [{from: [{podSelector: {matchLabels: {app: far}}}]}]";
     cluster.kubectl().apply(&policy("web", only_far)).await?;
-    cut.settles(false, 5, Duration::from_secs(15)).await?;
-    let marks = kept.stop();
-    ensure!(
-        marks.lost() == 0,
-        "a flow that every version of the policy permits lost something: {marks}"
-    );
-    Ok(())
+    cut.are_cut().await?;
+    kept.into_iter().try_for_each(Live::are_whole)
+}
+
+async fn a_live_flow_is_cut_or_kept(cluster: &mut Cluster) -> Result<()> {
+    trio(cluster).await?;
+    let both = "  podSelector: {matchLabels: {app: web}}\n  ingress: [{from: [{podSelector: {matchLabels: {side: client}}}]}]";
+    cluster.kubectl().apply(&policy("web", both)).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let cut = Live::begin(cluster, "near", "web").await?;
+    let kept = [
+        Live::begin(cluster, "far", "web").await?,
+        Live::begin(cluster, "web", "near").await?,
+    ];
+    let only_far = "  podSelector: {matchLabels: {app: web}}\n  ingress: [{from: [{podSelector: {matchLabels: {app: far}}}]}]";
+    cluster.kubectl().apply(&policy("web", only_far)).await?;
+    cut.are_cut().await?;
+    kept.into_iter().try_for_each(Live::are_whole)
+}
+
+/// A peer's label goes, a namespace's label goes, the pod itself comes under another policy.
+async fn live_flows_follow_labels(cluster: &mut Cluster) -> Result<()> {
+    trio(cluster).await?;
+    cluster.apply_namespace("blue", &[("team", "blue")]).await?;
+    cluster
+        .start_pods([PodSpec::new("one", 2).namespace("blue")])
+        .await?;
+    let from = "from: [{podSelector: {matchLabels: {side: client}}}, {namespaceSelector: {matchLabels: {team: blue}}}]";
+    let spec = format!("  podSelector: {{matchLabels: {{app: web}}}}\n  ingress: [{{{from}}}]");
+    cluster.kubectl().apply(&policy("web", &spec)).await?;
+    let spec = "  podSelector: {matchLabels: {app: locked}}\n  ingress: [{from: [{podSelector: {matchLabels: {side: none}}}]}]";
+    cluster.kubectl().apply(&policy("locked", spec)).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let peer = Live::begin(cluster, "near", "web").await?;
+    let namespaced = Live::begin(cluster, "blue/one", "web").await?;
+    let relabelled = Live::begin(cluster, "far", "web").await?;
+    let own = Live::begin(cluster, "web", "far").await?;
+    for (labels, cut) in [
+        (["pod", "near", "side-"].as_slice(), peer),
+        (&["namespace", "blue", "team=red", "--overwrite"], namespaced),
+    ] {
+        cluster.kubectl().run(&[&["label"], labels].concat()).await?;
+        cut.are_cut().await?;
+        for (name, flow) in &relabelled.0 {
+            ensure!(flow.marks().lost() == 0, "{labels:?}: {name} lost something");
+        }
+    }
+    cluster
+        .kubectl()
+        .run(&["label", "pod", "web", "app=locked", "--overwrite"])
+        .await?;
+    relabelled.are_cut().await?;
+    own.are_whole()
 }
 
 /// A policy that can't be used as it stands is told of on itself; everything else goes on, and nothing is opened.

@@ -208,6 +208,8 @@ fn record(state: &mut State, step: &Step, effect: Effect) {
 #[cfg(test)]
 mod flows;
 #[cfg(test)]
+mod hammer;
+#[cfg(test)]
 mod packets;
 #[cfg(test)]
 mod tests;

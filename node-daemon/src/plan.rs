@@ -6,13 +6,14 @@
 //! 3. What should not be there is deleted, dependants before dependencies: routes before their interface, or VPP keeps
 //!    them unresolved for ever.
 //!
-//! Additions come before removals, so that replacing a thing leaves no hole. One exception keeps policies tight: when a
-//! pod leaves a policy in the same moment as the policy changes, its list is narrowed before the policy is replaced, so
-//! that nothing passes that neither the old nor the new configuration lets pass.
+//! Additions come before removals, so that replacing a thing leaves no hole. ACLs and the lists of interfaces have an
+//! order of their own: [`policy`].
+
+mod policy;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::objects::{AclLists, Key, Object};
+use crate::objects::{Key, Object};
 
 /// A map of things in VPP.
 pub type Objects = BTreeMap<Key, Object>;
@@ -101,11 +102,12 @@ pub fn plan(desired: &Objects, actual: &Objects, held: &BTreeSet<Key>) -> Plan {
         });
         present.insert(key.clone());
     }
-    let narrowed = narrowings(&changes);
-    if !narrowed.is_empty() {
-        plan.stages.push(narrowed);
+    let ordered = policy::order(changes, desired);
+    plan.stages.extend(ordered.before);
+    push_by_rank(&mut plan, ordered.between, false);
+    if !ordered.after.is_empty() {
+        plan.stages.push(ordered.after);
     }
-    push_by_rank(&mut plan, changes, false);
 
     let gone = remaining
         .iter()
@@ -161,41 +163,6 @@ fn replacements<'a>(
     (steps, rest)
 }
 
-/// Lists to narrow before their ACLs are replaced: those that lose an ACL whose rules change in the same plan.
-fn narrowings(changes: &[Step]) -> Vec<Step> {
-    let replaced: BTreeSet<&String> = changes
-        .iter()
-        .filter_map(|step| match step {
-            Step::Update(Key::Acl(tag), ..) => Some(tag),
-            _ => None,
-        })
-        .collect();
-    let mut narrowed = Vec::new();
-    for step in changes {
-        let Step::Update(key, Object::AclBinding(old), Object::AclBinding(new)) = step else {
-            continue;
-        };
-        let keep = |old: &[String], new: &[String]| -> Vec<String> {
-            old.iter()
-                .filter(|tag| new.contains(tag) || !replaced.contains(tag))
-                .cloned()
-                .collect()
-        };
-        let lists = AclLists {
-            input: keep(&old.input, &new.input),
-            output: keep(&old.output, &new.output),
-        };
-        if lists != *old {
-            narrowed.push(Step::Update(
-                key.clone(),
-                Object::AclBinding(old.clone()),
-                Object::AclBinding(lists),
-            ));
-        }
-    }
-    narrowed
-}
-
 fn push_by_rank(plan: &mut Plan, steps: Vec<Step>, reverse: bool) {
     let mut ranks: BTreeMap<u8, Vec<Step>> = BTreeMap::new();
     for step in steps {
@@ -210,4 +177,4 @@ fn push_by_rank(plan: &mut Plan, steps: Vec<Step>, reverse: bool) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -53,6 +53,9 @@ enum Command {
         patience_ms: u64,
         #[arg(long, default_value_t = 120)]
         seconds: u64,
+        /// Only the server sends.
+        #[arg(long)]
+        download: bool,
     },
     /// Prints `ready`, then every TCP and UDP packet of every interface, until killed.
     Sniff,
@@ -88,14 +91,17 @@ fn main() -> Result<()> {
             interval_ms,
             patience_ms,
             seconds,
-        } => flow::keep(
-            to,
-            protocol,
-            Duration::from_millis(interval_ms),
-            Duration::from_millis(patience_ms),
-            Duration::from_secs(seconds),
-            &mut out,
-        )?,
+            download,
+        } => {
+            let interval = Duration::from_millis(interval_ms);
+            let patience = Duration::from_millis(patience_ms);
+            let length = Duration::from_secs(seconds);
+            if download {
+                flow::download(to, interval, patience, length, &mut out)?;
+            } else {
+                flow::keep(to, protocol, interval, patience, length, &mut out)?;
+            }
+        }
         Command::Sniff => sniff::sniff(&mut out)?,
         Command::Ping {
             to,

@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::{Protocol, error_word};
+use super::{Protocol, error_word, server};
 
 /// Keeps one TCP connection or one UDP socket for `length` and asks every `interval`; an answer that
 /// takes longer than `patience` is lost. Each line is `<ms since start> + <server>` or `<ms since start> - <why>`.
@@ -37,6 +37,38 @@ pub fn keep(
         };
         match answer {
             Ok(server) => writeln!(out, "{asked} + {server}")?,
+            Err(error) => writeln!(out, "{asked} - {}", error_word(&error))?,
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// Keeps one TCP connection on which only the server sends, every `interval`, and writes a line for each time: `+` if
+/// something came within `patience`.
+pub fn download(
+    from: SocketAddr,
+    interval: Duration,
+    patience: Duration,
+    length: Duration,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&from, Duration::from_secs(3))?;
+    stream.write_all(format!("{}{}\n", server::PUSH, interval.as_millis()).as_bytes())?;
+    stream.set_read_timeout(Some(patience))?;
+    let mut reader = BufReader::new(stream);
+    let start = Instant::now();
+    let mut line = String::new();
+    while start.elapsed() < length {
+        let asked = start.elapsed().as_millis();
+        match reader.read_line(&mut line) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {
+                let server = line.split_whitespace().next().unwrap_or_default();
+                writeln!(out, "{asked} + {server}")?;
+                line.clear();
+            }
+            // What has come of a line stays for its rest.
             Err(error) => writeln!(out, "{asked} - {}", error_word(&error))?,
         }
         out.flush()?;

@@ -21,6 +21,7 @@ pub struct Probe {
     count: u32,
     timeout: Duration,
     interval: Duration,
+    download: bool,
 }
 
 impl Probe {
@@ -32,6 +33,7 @@ impl Probe {
             count: 1,
             timeout: Duration::from_millis(1500),
             interval: Duration::from_millis(100),
+            download: false,
         }
     }
 
@@ -40,6 +42,14 @@ impl Probe {
         Self {
             protocol: Protocol::Udp,
             ..Self::tcp(to, port)
+        }
+    }
+
+    /// One TCP connection on which, once it is there, only the server sends.
+    pub fn download(from: IpAddr, port: u16) -> Self {
+        Self {
+            download: true,
+            ..Self::tcp(from, port)
         }
     }
 
@@ -91,12 +101,15 @@ impl Probe {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
         };
-        let program = Program::new(format!("flow-{name}"), assets::own("contiv-probe")?)
+        let mut program = Program::new(format!("flow-{name}"), assets::own("contiv-probe")?)
             .within(netns)
             .arg("flow")
             .option("--to", self.to.to_string())
             .option("--protocol", protocol)
             .option("--interval-ms", self.interval.as_millis().to_string());
+        if self.download {
+            program = program.arg("--download");
+        }
         let log = run.dir().join("logs").join(format!("flow-{name}.log"));
         // A flow of the same name may have been there in an earlier test.
         let _ = std::fs::remove_file(&log);

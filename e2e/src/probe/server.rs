@@ -1,9 +1,13 @@
-//! Servers that say who they are and whom they see: each line gets `<name> <client's address> <line>`.
+//! Servers that say who they are and whom they see: each line gets `<name> <client's address> <line>`. After a line
+//! `push <ms>` the connection is a download: such answers come by themselves, one every so many ms.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
+
+/// Start of the line that asks for a download.
+pub const PUSH: &str = "push ";
 
 /// Serves until the process ends. A port that can't be had is an error at once.
 pub fn serve(name: &str, tcp: &[u16], udp: &[u16]) -> io::Result<()> {
@@ -45,12 +49,26 @@ fn echo(stream: &TcpStream, peer: SocketAddr, name: &str) {
     let mut writer = stream;
     for line in BufReader::new(stream).lines() {
         let Ok(line) = line else { return };
+        if let Some(interval) = line.strip_prefix(PUSH).and_then(|ms| ms.parse().ok()) {
+            push(stream, peer, name, Duration::from_millis(interval));
+            return;
+        }
         if writer
             .write_all(answer(name, peer.ip(), &line).as_bytes())
             .is_err()
         {
             return;
         }
+    }
+}
+
+fn push(mut stream: &TcpStream, peer: SocketAddr, name: &str, interval: Duration) {
+    for number in 0u64.. {
+        let line = answer(name, peer.ip(), &number.to_string());
+        if stream.write_all(line.as_bytes()).is_err() {
+            return;
+        }
+        thread::sleep(interval);
     }
 }
 

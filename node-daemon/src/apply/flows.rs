@@ -109,7 +109,7 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    fn tcp(client: &'static str, server: &'static str, port: u16) -> Self {
+    pub fn tcp(client: &'static str, server: &'static str, port: u16) -> Self {
         Self {
             client,
             server,
@@ -140,14 +140,14 @@ impl Flow {
         }
     }
 
-    fn opens(&self, net: &Net) -> bool {
+    pub fn opens(&self, net: &Net) -> bool {
         net.arrives(self.client, self.server, self.packet(true, SYN))
             && net.arrives(self.server, self.client, self.packet(false, SYN | ACK))
             && net.arrives(self.client, self.server, self.packet(true, ACK))
     }
 
     /// The client sends.
-    fn up(&self, net: &Net) -> bool {
+    pub fn up(&self, net: &Net) -> bool {
         net.arrives(self.client, self.server, self.packet(true, PUSH | ACK))
     }
 
@@ -157,17 +157,17 @@ impl Flow {
     }
 
     /// The client sends again and again; the server answers what arrives. Whether an answer ever comes.
-    fn uploads(&self, net: &Net) -> bool {
+    pub fn uploads(&self, net: &Net) -> bool {
         (0..5).any(|_| self.up(net) && self.down(net))
     }
 
     /// The server sends again and again; the client acknowledges what arrives. Whether an acknowledgement ever comes.
-    fn downloads(&self, net: &Net) -> bool {
+    pub fn downloads(&self, net: &Net) -> bool {
         (0..5).any(|_| self.down(net) && self.up(net))
     }
 
     /// Nothing is lost, whoever begins.
-    fn flows(&self, net: &Net, server_first: bool) -> bool {
+    pub fn flows(&self, net: &Net, server_first: bool) -> bool {
         (0..3).all(|_| {
             if server_first {
                 self.down(net) && self.down(net) && self.up(net)

@@ -241,7 +241,7 @@ fn passes(objects: &Objects, link: &Link) -> BTreeSet<Rule> {
             _ => None,
         })
         .flatten()
-        .filter(|rule| rule.action == Action::Reflect)
+        .filter(|rule| rule.action != Action::Deny)
         .copied()
         .collect()
 }
@@ -309,5 +309,138 @@ fn what_depends_on_a_held_key_is_pending_and_the_rest_goes_on() {
     assert!(
         plan.steps()
             .any(|step| matches!(step.key(), Key::Up(Link::Pod(_))))
+    );
+}
+
+/// Peers that an interface hears, by the rules of its list in order.
+fn heard(objects: &Objects, link: &Link) -> BTreeSet<u8> {
+    let Some(Object::AclBinding(lists)) = objects.get(&Key::AclBinding(link.clone())) else {
+        return (0..PEERS).collect();
+    };
+    let rules: Vec<&Rule> = lists
+        .output
+        .iter()
+        .filter_map(|tag| match objects.get(&Key::Acl(tag.clone())) {
+            Some(Object::Acl(rules)) => Some(rules),
+            _ => None,
+        })
+        .flatten()
+        .filter(|rule| rule.protocol == 0)
+        .collect();
+    (0..PEERS)
+        .filter(|&n| {
+            let peer: std::net::IpAddr = [10, 1, 1, FIRST_PEER + n].into();
+            let first = rules.iter().find(|rule| rule.source.contains(peer));
+            first.is_some_and(|rule| rule.action != Action::Deny)
+        })
+        .collect()
+}
+
+/// How many there are.
+pub(crate) const PEERS: u8 = 4;
+
+/// Last octet of the first, `10.1.1.20`.
+pub(crate) const FIRST_PEER: u8 = 20;
+
+/// For each of three policies: the peers it names. For each of three pods: none, or the policies it is under.
+pub(crate) type Shape = (Vec<Vec<u8>>, Vec<Option<Vec<usize>>>);
+
+pub(crate) fn shape() -> impl Strategy<Value = Shape> {
+    let peers = prop::sample::subsequence((0..PEERS).collect::<Vec<_>>(), 0..=PEERS as usize);
+    let policies = prop::option::of(prop::sample::subsequence(vec![0, 1, 2], 0..=3));
+    (
+        prop::collection::vec(peers, 3),
+        prop::collection::vec(policies, 3),
+    )
+}
+
+/// Pods `pod7`, `pod8` and `pod9` under policies.
+pub(crate) fn shaped((policies, pods): &Shape) -> World {
+    let mut world = World::new();
+    let policies: Vec<_> = policies
+        .iter()
+        .enumerate()
+        .map(|(n, peers)| {
+            let members: Vec<String> = peers
+                .iter()
+                .map(|n| format!("10.1.1.{}/32", FIRST_PEER + n))
+                .collect();
+            let members: Vec<&str> = members.iter().map(String::as_str).collect();
+            let peers = world.set(&format!("s{n}"), &members);
+            let rule = PolicyRule {
+                peers: Some(vec![peers]),
+                ..PolicyRule::default()
+            };
+            world.policy(&format!("p{n}"), vec![rule], vec![])
+        })
+        .collect();
+    for (number, under) in (7..).zip(pods) {
+        let ingress = under
+            .as_ref()
+            .map(|under| isolated(under.iter().map(|&n| policies[n].clone()).collect()));
+        let binding = PodBinding {
+            ingress: ingress.unwrap_or_default(),
+            ..PodBinding::default()
+        };
+        world.pod(&format!("pod{number}"), number, binding);
+    }
+    world
+}
+
+/// Whether a pod's list changes in the same moment as policies on it: then it may hear less for a moment.
+pub(crate) fn mixes(old: &Shape, new: &Shape, pod: usize) -> bool {
+    let under = |shape: &Shape| shape.1[pod].clone().unwrap_or_default();
+    let (before, after) = (under(old), under(new));
+    before != after && before.iter().chain(&after).any(|&n| old.0[n] != new.0[n])
+}
+
+proptest! {
+    /// Between any two messages an interface lets pass nothing that neither configuration does, and all that both do.
+    #[test]
+    fn no_message_opens_or_closes_more_than_the_change(old in shape(), new in shape()) {
+        let world = shaped(&old);
+        let (before, after) = (world.desired().objects, shaped(&new).desired().objects);
+        let link = |number| {
+            let attachments = &world.attachments;
+            Link::Pod(attachments.of_pod(&format!("uid-pod{number}")).next().unwrap().id())
+        };
+        let links = [7, 8, 9].map(link);
+        let plan = plan(&after, &before, &BTreeSet::new());
+        let mut actual = before.clone();
+        for step in plan.steps() {
+            let one = Plan { stages: vec![vec![step.clone()]], ..Plan::default() };
+            carry_out(&mut actual, &one);
+            for (number, link) in links.iter().enumerate() {
+                let (was, is) = (heard(&before, link), heard(&after, link));
+                let now = heard(&actual, link);
+                prop_assert!(now.is_subset(&(&was | &is)), "{} opens {link} to {now:?}", step.key());
+                if !mixes(&old, &new, number) {
+                    prop_assert!(now.is_superset(&(&was & &is)), "{} closes {link} to {now:?}", step.key());
+                }
+            }
+        }
+        prop_assert_eq!(actual, after);
+    }
+}
+
+/// One member more or less touches the ACLs that name its set, and nothing else.
+#[test]
+fn a_member_changes_the_acls_that_name_it() {
+    let before: Shape = (
+        vec![vec![0], vec![1], vec![2]],
+        vec![Some(vec![0, 1]), Some(vec![1, 2]), None],
+    );
+    let mut after = before.clone();
+    after.0[1] = vec![1, 3];
+    let plan = plan(
+        &shaped(&after).desired().objects,
+        &shaped(&before).desired().objects,
+        &BTreeSet::new(),
+    );
+    let changed: Vec<String> = plan.steps().map(|step| step.key().to_string()).collect();
+    assert_eq!(changed.len(), 1, "{changed:?}");
+    assert!(
+        changed[0].starts_with("acl contiv/policy/default/p1/"),
+        "{changed:?}"
     );
 }
