@@ -29,6 +29,7 @@ test-e2e: setup build ## End-to-end tests; TESTS="services chains" runs only tho
 
 test-dataplane: ## One suite of packets in process, on a socket, and against VPP_API_SOCKET (VPP_NETNS: where it lives) if given (root)
 	cargo test -p vpp-sim --test dataplane
+	cargo test -p node-daemon --test given_vpp
 
 lint: ## Formatting, clippy, and (where cargo-deny is installed) licenses and advisories
 	cargo fmt --all --check

@@ -109,6 +109,8 @@ pub fn addresses(result: &Value) -> Vec<IpAddr> {
 /// The node.
 pub struct Node {
     pub directory: tempfile::TempDir,
+    /// A VPP that somebody else started, by its API socket.
+    given: Option<PathBuf>,
     sim: Option<Handle>,
     running: Option<Running>,
 }
@@ -145,19 +147,29 @@ pub fn spec_with_cidrs(mut pods: Vec<PodBinding>, cidrs: &[&str]) -> VppConfigSp
 impl Node {
     /// A node that knows `spec`, and nothing else of a cluster.
     pub async fn start(spec: Option<VppConfigSpec>) -> Self {
+        Self::start_on(None, spec).await
+    }
+
+    /// The same on a VPP that is there already.
+    pub async fn start_on(given: Option<PathBuf>, spec: Option<VppConfigSpec>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut node = Self {
             directory,
+            given,
             sim: None,
             running: None,
         };
-        node.start_vpp().await;
+        if node.given.is_none() {
+            node.start_vpp().await;
+        }
         node.start_daemon(spec).await;
         node
     }
 
     fn vpp_socket(&self) -> PathBuf {
-        self.directory.path().join("vpp.sock")
+        self.given
+            .clone()
+            .unwrap_or_else(|| self.directory.path().join("vpp.sock"))
     }
 
     fn state_dir(&self) -> PathBuf {
