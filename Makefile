@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-e2e test-dataplane lint fuzz bench bench-compiler clean distclean setup build
+.PHONY: help demo test test-unit test-e2e test-dataplane lint fuzz bench bench-api bench-compiler clean distclean setup build
 
 # End-to-end tests, in order: what fails early explains what fails later.
 E2E_TESTS := harness connectivity cni networkpolicy services chains lifecycle status writes
@@ -41,7 +41,10 @@ lint: ## Formatting, clippy, and (where cargo-deny is installed) licenses and ad
 bench: setup ## CNI ADD beside the reference plugins, and requests per second of the VPP client (root)
 	cargo build --release --workspace --bins
 	@target/release/contiv-e2e bench-cni
-	cargo bench -p vpp-sim
+	cargo bench -p vpp-sim --bench api
+
+bench-api: ## The VPP client beside GoVPP and vpp_papi, on one server; VPP_API_SOCKET=PATH against that one (BENCH_ONLY=ours)
+	cargo bench -p vpp-sim --bench clients
 
 bench-compiler: ## Time and memory of the compiler at 100,000 pods, and the time from one event to its changes
 	cargo bench -p compiler --bench compiler

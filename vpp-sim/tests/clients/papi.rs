@@ -1,53 +1,7 @@
 //! vpp_papi: VPP's own Python client, fed with VPP 26.06's definitions.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
-
-use crate::{counting, run, server, shared, sources, succeeds};
-
-const PACKAGE: &str = "vpp-papi==2.4.2";
-
-/// An interpreter that has the package: a virtual environment in the user's cache, made by whoever comes first.
-fn python() -> Option<&'static Path> {
-    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    match PYTHON.get_or_init(install) {
-        Ok(path) => Some(path),
-        Err(reason) => {
-            eprintln!("skipped: {reason}");
-            None
-        }
-    }
-}
-
-fn install() -> Result<PathBuf, String> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
-        .ok_or("neither XDG_CACHE_HOME nor HOME is set")?;
-    let environment = cache.join("contiv-vpp-tests").join(PACKAGE.replace("==", "-"));
-    let python = environment.join("bin/python");
-    let works = || succeeds(Command::new(&python).args(["-c", "import vpp_papi.vpp_stats"]));
-    if works().is_err() {
-        succeeds(
-            Command::new("python3")
-                .args(["-m", "venv", "--clear"])
-                .arg(&environment),
-        )?;
-        succeeds(Command::new(&python).args(["-m", "pip", "install", "--quiet", PACKAGE]))?;
-        works()?;
-    }
-    Ok(python)
-}
-
-/// The script with the definitions as its first argument.
-fn script(name: &str) -> Option<Command> {
-    let definitions = shared("vpp/api-26.06")?;
-    let mut command = Command::new(python()?);
-    // Nothing is to be written beside the sources.
-    command.arg("-B").arg(sources("papi").join(name)).arg(definitions);
-    Some(command)
-}
+use crate::tools::{papi, run, shared};
+use crate::{counting, server};
 
 /// Replays recordings one after the other on two dataplanes.
 fn replay(recordings: &[&str]) {
@@ -57,7 +11,7 @@ fn replay(recordings: &[&str]) {
         let Some(recording) = shared(&format!("vpp/recordings/{recording}")) else {
             return;
         };
-        let Some(mut command) = script("replay.py") else {
+        let Some(mut command) = papi("replay.py") else {
             return;
         };
         let said = run(command.arg(&recording).args([a.socket(), b.socket()]));
@@ -69,7 +23,7 @@ fn replay(recordings: &[&str]) {
 /// Everything a node needs of the API, used and dumped again.
 #[test]
 fn vpp_papi_drives_the_server() {
-    let Some(mut command) = script("drive.py") else {
+    let Some(mut command) = papi("drive.py") else {
         return;
     };
     let directory = tempfile::tempdir().unwrap();
@@ -128,7 +82,7 @@ fn recording_vxlan_two_nodes() {
 
 #[test]
 fn vpp_papi_reads_the_statistics() {
-    let Some(mut command) = script("stats.py") else {
+    let Some(mut command) = papi("stats.py") else {
         return;
     };
     let directory = tempfile::tempdir().unwrap();
