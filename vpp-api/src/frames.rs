@@ -33,18 +33,37 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// # Errors
     /// [`Closed`] at the end of the stream and for what cannot be a frame.
     pub async fn next(&mut self) -> Result<&[u8], Closed> {
-        self.buffer.advance(std::mem::take(&mut self.handed_out));
-        let length = loop {
-            if let Some(length) = self.complete()? {
-                break length;
-            }
+        while !self.advance()? {
             self.buffer.reserve(READ_SIZE);
             if self.source.read_buf(&mut self.buffer).await? == 0 {
                 return Err(Closed::ByPeer);
             }
-        };
-        self.handed_out = FRAME_HEADER_LEN + length;
-        Ok(&self.buffer[FRAME_HEADER_LEN..self.handed_out])
+        }
+        Ok(self.handed_out())
+    }
+
+    /// The next message if all of it was read already.
+    ///
+    /// # Errors
+    /// [`Closed`] for what cannot be a frame.
+    pub fn buffered(&mut self) -> Result<Option<&[u8]>, Closed> {
+        Ok(if self.advance()? {
+            Some(self.handed_out())
+        } else {
+            None
+        })
+    }
+
+    /// Goes on to the next frame; whether it is there.
+    fn advance(&mut self) -> Result<bool, Closed> {
+        self.buffer.advance(std::mem::take(&mut self.handed_out));
+        let length = self.complete()?;
+        self.handed_out = length.map_or(0, |length| FRAME_HEADER_LEN + length);
+        Ok(length.is_some())
+    }
+
+    fn handed_out(&self) -> &[u8] {
+        &self.buffer[FRAME_HEADER_LEN..self.handed_out]
     }
 
     fn complete(&self) -> Result<Option<usize>, Closed> {

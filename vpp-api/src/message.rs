@@ -81,6 +81,8 @@ pub type Recoded = Result<Result<(), EncodeError>, DecodeError>;
 /// What is known of a message without a value of it.
 #[derive(Debug, Clone, Copy)]
 pub struct MessageInfo {
+    /// Of the Rust type: finds an id without hashing a name.
+    pub type_id: std::any::TypeId,
     /// VPP's name.
     pub name: &'static str,
     /// VPP's checksum.
@@ -102,6 +104,7 @@ impl MessageInfo {
     #[must_use]
     pub const fn of<M: Message>() -> Self {
         Self {
+            type_id: std::any::TypeId::of::<M>(),
             name: M::NAME,
             crc: M::CRC,
             name_crc: M::NAME_CRC,

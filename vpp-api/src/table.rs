@@ -4,14 +4,41 @@
 //! asking the table which variant is there.
 
 use crate::message::Message;
+use crate::messages;
+use std::any::TypeId;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Message ids of one connection. They differ between two starts of VPP: never keep them.
 #[derive(Debug, Clone, Default)]
 pub struct MessageTable {
     ids: HashMap<String, u16>,
     names: HashMap<u16, String>,
+    /// Ids of the messages defined here: each request asks for two.
+    typed: HashMap<TypeId, u16, BuildHasherDefault<TypeIdHasher>>,
+}
+
+/// A type's id is a hash already.
+#[derive(Debug, Clone, Default)]
+struct TypeIdHasher(u64);
+
+impl Hasher for TypeIdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 ^= u64::from_ne_bytes(word);
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 ^= word;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Messages this VPP does not offer.
@@ -52,7 +79,11 @@ impl FromIterator<(String, u16)> for MessageTable {
     fn from_iter<I: IntoIterator<Item = (String, u16)>>(entries: I) -> Self {
         let ids: HashMap<String, u16> = entries.into_iter().collect();
         let names = ids.iter().map(|(name, id)| (*id, name.clone())).collect();
-        Self { ids, names }
+        let known = messages::ALL.iter().flat_map(|(_, messages)| *messages);
+        let typed = known
+            .filter_map(|info| Some((info.type_id, *ids.get(info.name_crc)?)))
+            .collect();
+        Self { ids, names, typed }
     }
 }
 
@@ -61,6 +92,13 @@ impl MessageTable {
     #[must_use]
     pub fn id(&self, name_crc: &str) -> Option<u16> {
         self.ids.get(name_crc).copied()
+    }
+
+    /// The id of `M`.
+    #[must_use]
+    pub fn id_of<M: Message>(&self) -> Option<u16> {
+        let typed = self.typed.get(&TypeId::of::<M>()).copied();
+        typed.or_else(|| self.id(M::NAME_CRC))
     }
 
     /// The `<name>_<crc>` of an id.
@@ -72,7 +110,7 @@ impl MessageTable {
     /// Whether `M` is offered, with the definition we know.
     #[must_use]
     pub fn supports<M: Message>(&self) -> bool {
-        self.id(M::NAME_CRC).is_some()
+        self.id_of::<M>().is_some()
     }
 
     /// How many messages are offered.

@@ -33,6 +33,9 @@ pub struct Options {
     pub window: usize,
     /// Longest message accepted, in bytes.
     pub max_frame: usize,
+    /// Most bytes of answers to one request, which is held in memory until it has them all; beyond, the connection is
+    /// given up.
+    pub max_answer: usize,
     /// First pause of [`Connector::connect_with_retry`]; doubles with every failure.
     pub first_pause: Duration,
     /// Longest pause.
@@ -47,6 +50,8 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(5),
             window: 256,
             max_frame: 64 << 20,
+            // Some four million routes: as much as VPP's own heap holds by default.
+            max_answer: 1 << 30,
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(5),
         }
@@ -135,12 +140,7 @@ async fn establish(path: &Path, options: &Options) -> Result<Client> {
         .map(|entry| (entry.name, entry.index))
         .collect();
 
-    let shared = Arc::new(Shared::new(
-        table,
-        client_index,
-        options.window,
-        options.request_timeout,
-    ));
+    let shared = Arc::new(Shared::new(table, client_index, options));
     let (queue, queued) = mpsc::unbounded_channel();
     tokio::spawn(tasks::run(Arc::clone(&shared), frames, write_half, queued));
     let inner = Inner {

@@ -22,7 +22,7 @@ use crate::message::{Dump, GetStream, Header, Message, Reply, Request, encode_fr
 use crate::messages::memclnt::{ControlPing, ControlPingReply, SockclntDelete};
 use crate::retval::Retval;
 use crate::table::MessageTable;
-use shared::{Queued, Shared, Waiter};
+use shared::{Queued, Registering, Shared, Waiter};
 use sink::{DumpSink, Part, ReplySink, Sink, StreamSink};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,6 +61,9 @@ struct Peer {
     version: Version,
     vpe_pid: u32,
 }
+
+/// Room for a frame of most requests, so that it is allocated once.
+const FRAME: usize = 256;
 
 static UNKNOWN: Peer = Peer {
     version: Version {
@@ -132,7 +135,7 @@ impl Client {
         let queued = self.context().and_then(|context| {
             let details_id = self.id::<D::Details>()?;
             let end_id = self.id::<ControlPingReply>()?;
-            let mut frame = Vec::new();
+            let mut frame = Vec::with_capacity(FRAME);
             self.append(&mut frame, context, &request)?;
             // The answers come in order on one socket, so the answer to this ping ends the dump.
             self.append(&mut frame, context, &ControlPing::default())?;
@@ -152,14 +155,22 @@ impl Client {
     /// As [`Pending`]. INVALID_VALUE behind the first part means that elements vanished meanwhile, and ends it.
     pub async fn stream<G: GetStream + Clone>(&self, request: G) -> Result<Vec<G::Details>> {
         let mut all = Vec::new();
-        let mut cursor = 0;
+        let (mut cursor, mut size) = (0, 0);
         loop {
             let mut part = request.clone();
             part.set_cursor(cursor);
             let part = self.stream_part(part).await?;
             all.extend(part.details);
+            size += part.size;
+            if size > self.shared().max_answer {
+                return Err(self.give_up(self.shared().too_long(G::NAME)));
+            }
             match Retval(part.retval) {
                 Retval::OK => return Ok(all),
+                Retval::EAGAIN if part.cursor <= cursor => {
+                    let reason = format!("{} does not get on at {cursor}", G::NAME);
+                    return Err(self.give_up(Closed::Protocol(reason)));
+                }
                 Retval::EAGAIN => cursor = part.cursor,
                 Retval::INVALID_VALUE if cursor != 0 => return Ok(all),
                 retval => {
@@ -170,6 +181,11 @@ impl Client {
                 }
             }
         }
+    }
+
+    fn give_up(&self, reason: Closed) -> Error {
+        self.shared().finish(reason.clone());
+        reason.into()
     }
 
     fn stream_part<G: GetStream>(&self, request: G) -> Pending<Part<G::Details>> {
@@ -255,7 +271,7 @@ impl Client {
     fn id<M: Message>(&self) -> Result<u16> {
         let table = self.table();
         table
-            .id(M::NAME_CRC)
+            .id_of::<M>()
             .ok_or_else(|| table.missing(&self.version().version, [M::NAME_CRC]).into())
     }
 
@@ -268,7 +284,7 @@ impl Client {
 
     fn frame<M: Message>(&self, message: &M) -> Result<(u32, Vec<u8>)> {
         let context = self.context()?;
-        let mut frame = Vec::new();
+        let mut frame = Vec::with_capacity(FRAME.max(2 * M::MIN_SIZE));
         self.append(&mut frame, context, message)?;
         Ok((context, frame))
     }
@@ -290,12 +306,12 @@ impl Client {
         sink: Box<dyn Sink>,
         client_headed: Option<u16>,
     ) -> Result<()> {
-        let queued = Queued {
-            frame,
+        let registering = Registering {
             context,
             client_headed,
             waiter: Waiter::new(sink),
         };
+        let queued = Queued { frame, registering };
         self.inner
             .queue
             .send(queued)

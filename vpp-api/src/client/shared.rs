@@ -1,5 +1,6 @@
 //! What the two tasks of a connection and its users share.
 
+use super::connect::Options;
 use super::event::{EventIds, VppEvent};
 use super::guard::Guard;
 use super::sink::{Sink, Step};
@@ -8,7 +9,7 @@ use crate::message::Message;
 use crate::message::message_id;
 use crate::messages::acl::{AclDelReply, AclStatsIntfCountersEnable};
 use crate::table::MessageTable;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
@@ -21,6 +22,12 @@ const EVENT_BACKLOG: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) frame: Vec<u8>,
+    pub(super) registering: Registering,
+}
+
+/// A request about to be written.
+#[derive(Debug)]
+pub(super) struct Registering {
     pub(super) context: u32,
     /// Id of an answer whose head has a client index before the context.
     pub(super) client_headed: Option<u16>,
@@ -32,18 +39,42 @@ pub(super) struct Queued {
 pub(super) struct Waiter {
     sink: Box<dyn Sink>,
     deadline: Option<Instant>,
+    /// Bytes of the answers so far.
+    received: usize,
 }
 
 impl Waiter {
     pub(super) fn new(sink: Box<dyn Sink>) -> Self {
-        Self { sink, deadline: None }
+        Self {
+            sink,
+            deadline: None,
+            received: 0,
+        }
     }
 }
 
 #[derive(Debug, Default)]
 struct InFlight {
-    waiters: BTreeMap<u32, Waiter>,
+    /// By context, which grows: VPP answers in order, so the next answer is nearly always for the first.
+    waiters: VecDeque<(u32, Waiter)>,
     client_headed: BTreeSet<u16>,
+}
+
+impl InFlight {
+    fn insert(&mut self, context: u32, waiter: Waiter) {
+        // Two callers may have queued in another order than that in which they got their contexts.
+        let at = self.waiters.partition_point(|(other, _)| *other < context);
+        self.waiters.insert(at, (context, waiter));
+    }
+
+    fn position(&self, context: u32) -> Option<usize> {
+        if self.waiters.front().is_some_and(|(first, _)| *first == context) {
+            return Some(0);
+        }
+        self.waiters
+            .binary_search_by_key(&context, |(other, _)| *other)
+            .ok()
+    }
 }
 
 #[derive(Debug)]
@@ -56,6 +87,7 @@ pub(super) struct Shared {
     /// Tells the watchdog that something is in flight again.
     pub(super) armed: Notify,
     timeout: Duration,
+    pub(super) max_answer: usize,
     in_flight: Mutex<InFlight>,
     event_ids: EventIds,
     events: Mutex<Option<broadcast::Sender<VppEvent>>>,
@@ -67,16 +99,90 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Received messages on their way to those who wait for them.
+pub(super) struct Batch<'a> {
+    in_flight: MutexGuard<'a, InFlight>,
+    shared: &'a Shared,
+    deadline: Option<Instant>,
+    /// Requests that have all their answers now.
+    done: usize,
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.shared.window.add_permits(self.done);
+    }
+}
+
+impl Batch<'_> {
+    /// Hands a received message to whom it is for.
+    ///
+    /// # Errors
+    /// That the connection cannot go on.
+    pub(super) fn dispatch(&mut self, message: &[u8]) -> Result<(), Closed> {
+        let Some(id) = message_id(message) else {
+            return Ok(());
+        };
+        let shared = self.shared;
+        if let Some(decode) = shared.event_ids.decoder(id) {
+            match decode(message) {
+                Some(event) => {
+                    if let Some(events) = &*lock(&shared.events) {
+                        // Without subscribers it is for nobody.
+                        let _ = events.send(event);
+                    }
+                }
+                None => tracing::warn!(id, "VPP sent an event that cannot be read"),
+            }
+            return Ok(());
+        }
+        let at = if self.in_flight.client_headed.contains(&id) {
+            6
+        } else {
+            2
+        };
+        let context = message
+            .get(at..)
+            .and_then(|rest| rest.first_chunk())
+            .map(|bytes| u32::from_be_bytes(*bytes));
+        let Some(context) = context else {
+            tracing::warn!(id, length = message.len(), "VPP sent a message without a context");
+            return Ok(());
+        };
+        let Some(position) = self.in_flight.position(context) else {
+            let name = shared.table.name(id).unwrap_or("unknown");
+            tracing::debug!(id, name, context, "VPP sent a message nobody waits for");
+            return Ok(());
+        };
+        let (_, waiter) = &mut self.in_flight.waiters[position];
+        waiter.received += message.len();
+        if waiter.received > shared.max_answer {
+            let message = waiter.sink.message();
+            return Err(shared.too_long(message));
+        }
+        match waiter.sink.accept(&shared.guard, &shared.table, id, message) {
+            // A long dump is alive as long as it goes on.
+            Step::More => waiter.deadline = self.deadline,
+            Step::Done => {
+                self.in_flight.waiters.remove(position);
+                self.done += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Shared {
-    pub(super) fn new(table: MessageTable, client_index: u32, window: usize, timeout: Duration) -> Self {
+    pub(super) fn new(table: MessageTable, client_index: u32, options: &Options) -> Self {
         Self {
             event_ids: EventIds::new(&table),
             table,
             client_index,
             guard: Guard::default(),
-            window: Semaphore::new(window.max(1)),
+            window: Semaphore::new(options.window.max(1)),
             armed: Notify::new(),
-            timeout,
+            timeout: options.request_timeout,
+            max_answer: options.max_answer,
             in_flight: Mutex::default(),
             events: Mutex::new(Some(broadcast::Sender::new(EVENT_BACKLOG))),
             closed: watch::Sender::new(None),
@@ -100,65 +206,43 @@ impl Shared {
         }
     }
 
-    /// Starts a request's deadline, right before it is written.
-    pub(super) fn register(&self, context: u32, client_headed: Option<u16>, mut waiter: Waiter) {
-        waiter.deadline = Instant::now().checked_add(self.timeout);
+    /// Starts the deadlines of requests, right before they are written.
+    pub(super) fn register(&self, requests: &mut Vec<Registering>) {
+        let deadline = Instant::now().checked_add(self.timeout);
         let mut in_flight = lock(&self.in_flight);
-        // `finish` says so before it empties the map: what comes later would wait for ever.
+        // `finish` says so before it empties the queue: what comes later would wait for ever.
         if self.close_reason().is_some() {
+            requests.clear();
             return;
         }
-        in_flight.client_headed.extend(client_headed);
         let was_empty = in_flight.waiters.is_empty();
-        in_flight.waiters.insert(context, waiter);
+        for mut request in requests.drain(..) {
+            in_flight.client_headed.extend(request.client_headed);
+            request.waiter.deadline = deadline;
+            in_flight.insert(request.context, request.waiter);
+        }
         drop(in_flight);
         if was_empty {
             self.armed.notify_one();
         }
     }
 
-    /// Hands a received message to whom it is for.
-    pub(super) fn dispatch(&self, message: &[u8]) {
-        let Some(id) = message_id(message) else { return };
-        if let Some(decode) = self.event_ids.decoder(id) {
-            match decode(message) {
-                Some(event) => {
-                    if let Some(events) = &*lock(&self.events) {
-                        // Without subscribers it is for nobody.
-                        let _ = events.send(event);
-                    }
-                }
-                None => tracing::warn!(id, "VPP sent an event that cannot be read"),
-            }
-            return;
+    /// For handing out what was received: one hold of the lock for all that came together.
+    pub(super) fn batch(&self) -> Batch<'_> {
+        Batch {
+            in_flight: lock(&self.in_flight),
+            shared: self,
+            deadline: Instant::now().checked_add(self.timeout),
+            done: 0,
         }
-        let mut in_flight = lock(&self.in_flight);
-        let at = if in_flight.client_headed.contains(&id) {
-            6
-        } else {
-            2
-        };
-        let context = message
-            .get(at..)
-            .and_then(|rest| rest.first_chunk())
-            .map(|bytes| u32::from_be_bytes(*bytes));
-        let Some(context) = context else {
-            tracing::warn!(id, length = message.len(), "VPP sent a message without a context");
-            return;
-        };
-        let Some(waiter) = in_flight.waiters.get_mut(&context) else {
-            let name = self.table.name(id).unwrap_or("unknown");
-            tracing::debug!(id, name, context, "VPP sent a message nobody waits for");
-            return;
-        };
-        match waiter.sink.accept(&self.guard, id, self.table.name(id), message) {
-            // A long dump is alive as long as it goes on.
-            Step::More => waiter.deadline = Instant::now().checked_add(self.timeout),
-            Step::Done => {
-                in_flight.waiters.remove(&context);
-                self.window.add_permits(1);
-            }
-        }
+    }
+
+    /// Why a connection is given up whose answers to one request have no end.
+    pub(super) fn too_long(&self, message: &'static str) -> Closed {
+        Closed::Protocol(format!(
+            "answers to {message} of more than {} bytes",
+            self.max_answer
+        ))
     }
 
     /// The request whose deadline is next.
@@ -166,8 +250,8 @@ impl Shared {
         let in_flight = lock(&self.in_flight);
         let first = in_flight
             .waiters
-            .values()
-            .filter_map(|waiter| Some((waiter.deadline?, waiter)));
+            .iter()
+            .filter_map(|(_, waiter)| Some((waiter.deadline?, waiter)));
         let (deadline, waiter) = first.min_by_key(|(deadline, _)| *deadline)?;
         Some((
             deadline,

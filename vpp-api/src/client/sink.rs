@@ -3,6 +3,7 @@
 use super::guard::{Effect, Guard};
 use crate::error::{Error, Result};
 use crate::message::{GetStream, Message, Reply, StreamReply, decode_message};
+use crate::table::MessageTable;
 use std::fmt::Debug;
 use tokio::sync::oneshot;
 
@@ -17,8 +18,8 @@ pub(super) enum Step {
 pub(super) trait Sink: Debug + Send {
     /// The request.
     fn message(&self) -> &'static str;
-    /// Takes one message with the request's context; `name` is what the table calls its id.
-    fn accept(&mut self, guard: &Guard, id: u16, name: Option<&str>, bytes: &[u8]) -> Step;
+    /// Takes one message with the request's context.
+    fn accept(&mut self, guard: &Guard, table: &MessageTable, id: u16, bytes: &[u8]) -> Step;
 }
 
 fn read<M: Message>(message: &'static str, bytes: &[u8]) -> Result<M> {
@@ -27,10 +28,12 @@ fn read<M: Message>(message: &'static str, bytes: &[u8]) -> Result<M> {
         .map_err(|source| Error::Decode { message, source })
 }
 
-fn wrong(message: &'static str, id: u16, name: Option<&str>) -> Error {
+fn wrong(message: &'static str, table: &MessageTable, id: u16) -> Error {
     Error::WrongAnswer {
         message,
-        answer: name.map_or_else(|| format!("message id {id}"), str::to_owned),
+        answer: table
+            .name(id)
+            .map_or_else(|| format!("message id {id}"), str::to_owned),
     }
 }
 
@@ -81,11 +84,11 @@ impl<R: Reply> Sink for ReplySink<R> {
         self.message
     }
 
-    fn accept(&mut self, guard: &Guard, id: u16, name: Option<&str>, bytes: &[u8]) -> Step {
+    fn accept(&mut self, guard: &Guard, table: &MessageTable, id: u16, bytes: &[u8]) -> Step {
         let answer = if id == self.id || Some(id) == self.stand_in {
             read::<R>(self.message, bytes)
         } else {
-            Err(wrong(self.message, id, name))
+            Err(wrong(self.message, table, id))
         };
         if let Some(effect) = self.effect.take() {
             guard.settle(effect, answer.as_ref().is_ok_and(|reply| reply.retval() == 0));
@@ -131,7 +134,7 @@ impl<D: Message> Sink for DumpSink<D> {
         self.message
     }
 
-    fn accept(&mut self, guard: &Guard, id: u16, name: Option<&str>, bytes: &[u8]) -> Step {
+    fn accept(&mut self, guard: &Guard, table: &MessageTable, id: u16, bytes: &[u8]) -> Step {
         if id == self.end_id {
             let found = std::mem::replace(&mut self.found, Ok(Vec::new()));
             return self.answer.give(found);
@@ -143,7 +146,7 @@ impl<D: Message> Sink for DumpSink<D> {
         let detail = if id == self.details_id {
             read::<D>(self.message, bytes)
         } else {
-            Err(wrong(self.message, id, name))
+            Err(wrong(self.message, table, id))
         };
         match detail {
             Ok(detail) => {
@@ -162,6 +165,8 @@ pub(super) struct Part<D> {
     pub(super) details: Vec<D>,
     pub(super) retval: i32,
     pub(super) cursor: u32,
+    /// Bytes of the details' messages.
+    pub(super) size: usize,
 }
 
 /// Details and the reply that ends or pauses them.
@@ -170,6 +175,7 @@ pub(super) struct StreamSink<G: GetStream> {
     details_id: u16,
     reply_id: u16,
     details: Vec<G::Details>,
+    size: usize,
     answer: Answer<Part<G::Details>>,
 }
 
@@ -183,6 +189,7 @@ impl<G: GetStream> StreamSink<G> {
             details_id,
             reply_id,
             details: Vec::new(),
+            size: 0,
             answer: Answer(Some(answer)),
         }
     }
@@ -193,11 +200,12 @@ impl<G: GetStream> Sink for StreamSink<G> {
         G::NAME
     }
 
-    fn accept(&mut self, _: &Guard, id: u16, name: Option<&str>, bytes: &[u8]) -> Step {
+    fn accept(&mut self, _: &Guard, table: &MessageTable, id: u16, bytes: &[u8]) -> Step {
         if id == self.details_id {
             return match read::<G::Details>(G::NAME, bytes) {
                 Ok(detail) => {
                     self.details.push(detail);
+                    self.size += bytes.len();
                     Step::More
                 }
                 Err(error) => self.answer.give(Err(error)),
@@ -207,12 +215,13 @@ impl<G: GetStream> Sink for StreamSink<G> {
         let end = if id == self.reply_id {
             read::<G::Reply>(G::NAME, bytes)
         } else {
-            Err(wrong(G::NAME, id, name))
+            Err(wrong(G::NAME, table, id))
         };
         self.answer.give(end.map(|reply| Part {
             details,
             retval: reply.retval(),
             cursor: reply.cursor(),
+            size: self.size,
         }))
     }
 }

@@ -1,6 +1,6 @@
 //! The tasks of one connection: writer, reader, and a watch on deadlines.
 
-use super::shared::{Queued, Shared};
+use super::shared::{Queued, Registering, Shared};
 use crate::error::Closed;
 use crate::frames::FrameReader;
 use std::sync::Arc;
@@ -33,9 +33,23 @@ pub(super) async fn run(
 
 async fn read(shared: &Shared, mut frames: FrameReader<OwnedReadHalf>) -> Closed {
     loop {
-        match frames.next().await {
-            Ok(message) => shared.dispatch(message),
+        let first = match frames.next().await {
+            Ok(message) => message,
             Err(reason) => return reason,
+        };
+        let mut batch = shared.batch();
+        if let Err(reason) = batch.dispatch(first) {
+            return reason;
+        }
+        loop {
+            match frames
+                .buffered()
+                .map(|message| message.map(|message| batch.dispatch(message)))
+            {
+                Ok(Some(Ok(()))) => {}
+                Ok(None) => break,
+                Ok(Some(Err(reason))) | Err(reason) => return reason,
+            }
         }
     }
 }
@@ -56,14 +70,17 @@ async fn write_queue(
     queue: &mut mpsc::UnboundedReceiver<Queued>,
     mut socket: OwnedWriteHalf,
 ) -> Closed {
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Batch {
+        bytes: Vec::with_capacity(BATCH),
+        requests: Vec::new(),
+    };
     while let Some(first) = queue.recv().await {
         let mut next = Some(first);
         while let Some(queued) = next {
             match shared.window.try_acquire() {
                 Ok(permit) => permit.forget(),
                 Err(TryAcquireError::NoPermits) => {
-                    if let Err(reason) = flush(&mut socket, &mut batch).await {
+                    if let Err(reason) = batch.flush(shared, &mut socket).await {
                         return reason;
                     }
                     match shared.window.acquire().await {
@@ -73,27 +90,36 @@ async fn write_queue(
                 }
                 Err(TryAcquireError::Closed) => return Closed::ByUs,
             }
-            batch.extend_from_slice(&queued.frame);
-            shared.register(queued.context, queued.client_headed, queued.waiter);
-            next = if batch.len() < BATCH {
+            batch.bytes.extend_from_slice(&queued.frame);
+            batch.requests.push(queued.registering);
+            next = if batch.bytes.len() < BATCH {
                 queue.try_recv().ok()
             } else {
                 None
             };
         }
-        if let Err(reason) = flush(&mut socket, &mut batch).await {
+        if let Err(reason) = batch.flush(shared, &mut socket).await {
             return reason;
         }
     }
     Closed::ByUs
 }
 
-async fn flush(socket: &mut OwnedWriteHalf, batch: &mut Vec<u8>) -> Result<(), Closed> {
-    socket.write_all(batch).await?;
-    batch.clear();
-    // One huge request must not keep its memory for the life of the connection.
-    batch.shrink_to(BATCH);
-    Ok(())
+/// Requests to be written together.
+struct Batch {
+    bytes: Vec<u8>,
+    requests: Vec<Registering>,
+}
+
+impl Batch {
+    async fn flush(&mut self, shared: &Shared, socket: &mut OwnedWriteHalf) -> Result<(), Closed> {
+        shared.register(&mut self.requests);
+        socket.write_all(&self.bytes).await?;
+        self.bytes.clear();
+        // One huge request must not keep its memory for the life of the connection.
+        self.bytes.shrink_to(BATCH);
+        Ok(())
+    }
 }
 
 async fn watch_deadlines(shared: &Shared) -> Closed {

@@ -6,6 +6,7 @@
 )]
 
 mod connections;
+mod hostile;
 mod refusals;
 mod requests;
 mod server;

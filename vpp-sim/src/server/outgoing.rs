@@ -77,3 +77,37 @@ impl Outgoing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_not_read_is_kept_up_to_the_limit_and_then_freed() {
+        let outgoing = Outgoing::default();
+        let dump = vec![0; LIMIT / 4];
+        for _ in 0..4 {
+            outgoing.push(&dump);
+        }
+        assert_eq!(outgoing.state.lock().bytes.len(), LIMIT);
+        outgoing.push(&[1]);
+        assert_eq!(
+            outgoing.state.lock().bytes.capacity(),
+            0,
+            "its memory is free again"
+        );
+        // Nor does it grow again before the writer has seen it.
+        outgoing.push(&dump);
+        assert_eq!(outgoing.state.lock().bytes.capacity(), 0);
+        assert!(matches!(outgoing.next().await, Next::CutOff));
+    }
+
+    #[tokio::test]
+    async fn what_was_answered_is_written_before_the_end() {
+        let outgoing = Outgoing::default();
+        outgoing.push(&[1, 2]);
+        outgoing.close();
+        assert!(matches!(outgoing.next().await, Next::Write(bytes) if bytes == [1, 2]));
+        assert!(matches!(outgoing.next().await, Next::Close));
+    }
+}

@@ -121,10 +121,17 @@ func all[R any, P interface {
 	}
 	// The stream's reply channel drops answers when it is full, so no more are on their way than fit.
 	onTheirWay := newSlots()
+	send := func(n int) {
+		onTheirWay <- struct{}{}
+		must(b.stream.SendMsg(make(n)))
+	}
+	// The stream learns from what was sent how to read what comes: nothing may come before the first call has returned.
+	if count > 0 {
+		send(0)
+	}
 	go func() {
-		for n := 0; n < count; n++ {
-			onTheirWay <- struct{}{}
-			must(b.stream.SendMsg(make(n)))
+		for n := 1; n < count; n++ {
+			send(n)
 		}
 	}()
 	for n := 0; n < count; n++ {
