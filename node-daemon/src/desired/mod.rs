@@ -5,6 +5,7 @@
 //! pods     interfaces of pods, their neighbours and routes
 //! policy   ACLs and the lists of each pod's interface
 //! permits  what an accept becomes in an ACL
+//! tiers    policies before and behind NetworkPolicies
 //! service  cnat
 //! chain    forwarding policies, function interfaces' next hops, hops' tunnels
 //! ```
@@ -18,6 +19,7 @@ mod permits;
 mod pods;
 mod policy;
 mod service;
+mod tiers;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -30,7 +32,7 @@ use std::net::IpAddr;
 
 use crds::VppConfigSpec;
 use crds::net::Cidr;
-use crds::vpp_config::PodBinding;
+use crds::vpp_config::{PodBinding, PolicyRef};
 use ipnet::IpNet;
 
 use crate::addressing;
@@ -142,6 +144,37 @@ pub struct Desired {
     pub unresolved: BTreeSet<String>,
     /// What each chain of this node needs, by namespace and name.
     pub chains: BTreeMap<(String, String), ChainParts>,
+    /// Where the rules of ACLs of the Admin and Baseline tiers come from, by tag.
+    pub origins: BTreeMap<String, Origins>,
+}
+
+/// Where the rules of an ACL come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    /// The policies of the pod's direction, as bound.
+    pub policies: Vec<PolicyRef>,
+    /// Of each rule of the ACL, in order.
+    pub rules: Vec<Origin>,
+}
+
+/// Where one rule of an ACL comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A rule of a policy.
+    Rule {
+        /// Position of the policy in [`Origins::policies`].
+        policy: usize,
+        /// Position of the rule in the policy, in its direction.
+        rule: usize,
+    },
+    /// A NetworkPolicy isolates the pod, and none accepts this.
+    Isolation,
+    /// A node and its own pods reach each other, as far as NetworkPolicies are concerned.
+    Node,
+    /// No policy speaks of it.
+    Default,
+    /// Rules of before, while the policy cannot be read.
+    Unknown,
 }
 
 /// A part of the configuration that cannot be computed yet.

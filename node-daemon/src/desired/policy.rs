@@ -6,53 +6,62 @@
 //! isolated      node permit, the policies in order, deny all
 //! not isolated  permit and reflect any: without it replies to what the pod starts would be dropped
 //! ```
-//! A pod isolated in no direction has both lists all the same, so that VPP has a session of each of its connections when
-//! its first policy comes ([`ListedPods`]). One ACL per policy and direction serves all pods bound to it.
+//! Policies of other tiers stand around these: see [`tiers`]. A pod isolated in no direction has both lists all the same,
+//! so that VPP has a session of each of its connections when its first policy comes ([`ListedPods`]). One ACL per policy
+//! and direction serves all pods bound to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crds::net::{Cidr, PortMatch, Protocol};
-use crds::policy::{PolicyAction, PolicyRule, PolicyTier};
+use crds::policy::{PolicyAction, PolicyRule};
 use crds::vpp_config::{DirectionBinding, PolicyRef};
 use crds::{SetRef, VppPolicySpec};
 use ipnet::IpNet;
 
-use super::{Desired, Inputs, ListedPods, LocalPod, permits};
+use super::{Desired, Inputs, ListedPods, LocalPod, permits, tiers};
 use crate::addressing;
 use crate::objects::{AclLists, Action, Area, Key, Link, Object, Rule, TAG_LIMIT, TcpFlags};
 
 const NODE_IN_ACL: &str = "contiv/permit-node/in";
 const NODE_OUT_ACL: &str = "contiv/permit-node/out";
-const DENY_ACL: &str = "contiv/deny-any";
-const ANY_ACL: &str = "contiv/permit-any";
+pub(super) const ICMP_ACL: &str = "contiv/permit-icmp-errors";
+pub(super) const DENY_ACL: &str = "contiv/deny-any";
+pub(super) const ANY_ACL: &str = "contiv/permit-any";
 
 /// Most rules of one ACL: replacing a longer one stops traffic for more than about 80 ms, and VPP's reply memory is
 /// finite.
-const MAX_RULES: usize = 50_000;
+pub(super) const MAX_RULES: usize = 50_000;
 
 /// Most ACLs of one interface, both directions: VPP counts them in a u8.
 const MAX_LISTED: usize = 255;
 
 /// Direction of traffic, seen from the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
+pub(super) enum Direction {
     Ingress,
     Egress,
 }
 
 impl Direction {
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Ingress => "in",
             Self::Egress => "out",
         }
     }
 
-    fn node_acl(self) -> &'static str {
+    pub(super) fn node_acl(self) -> &'static str {
         match self {
             Self::Ingress => NODE_IN_ACL,
             Self::Egress => NODE_OUT_ACL,
+        }
+    }
+
+    pub(super) fn rules(self, spec: &VppPolicySpec) -> &[PolicyRule] {
+        match self {
+            Self::Ingress => &spec.ingress,
+            Self::Egress => &spec.egress,
         }
     }
 }
@@ -116,14 +125,15 @@ fn add_fixed(inputs: &Inputs<'_>, tag: &str, out: &mut Desired) {
             .map(|ipv6| whole(Action::Deny, any(ipv6), any(ipv6)))
             .to_vec(),
         ANY_ACL => permits::everything(),
+        ICMP_ACL => permits::icmp_errors(),
         _ => return,
     };
     out.put(Key::Acl(tag.to_owned()), Object::Acl(rules));
 }
 
-struct Policies<'a> {
-    inputs: &'a Inputs<'a>,
-    sets: &'a BTreeMap<SetRef, Vec<Cidr>>,
+pub(super) struct Policies<'a> {
+    pub(super) inputs: &'a Inputs<'a>,
+    pub(super) sets: &'a BTreeMap<SetRef, Vec<Cidr>>,
     /// Tag by policy and direction; `None` where the policy contributes nothing.
     tags: BTreeMap<(PolicyRef, &'static str), Option<String>>,
 }
@@ -133,23 +143,17 @@ impl Policies<'_> {
         if binding.is_open() {
             return vec![ANY_ACL.to_owned()];
         }
-        let mut list = vec![direction.node_acl().to_owned()];
-        for policy in &binding.policies {
-            if let Some(tag) = self.acl(policy, direction, out) {
-                // VPP answers +1 when one ACL is listed twice, and may have done half of the change.
-                if !list.contains(&tag) {
-                    list.push(tag);
-                }
-            }
-        }
-        // A direction with policies of other tiers but no isolation ends open.
-        list.push(if binding.isolated { DENY_ACL } else { ANY_ACL }.to_owned());
-        list
+        tiers::list(self, binding, direction, out)
     }
 
-    /// Tag of the policy's ACL for the direction, which is then in `out`. `None` when nothing is known that the policy
-    /// could contribute: the list's end decides then.
-    fn acl(&mut self, policy: &PolicyRef, direction: Direction, out: &mut Desired) -> Option<String> {
+    /// Tag of a NetworkPolicy's ACL for the direction, which is then in `out`. `None` when nothing is known that the
+    /// policy could contribute: the list's end decides then.
+    pub(super) fn acl(
+        &mut self,
+        policy: &PolicyRef,
+        direction: Direction,
+        out: &mut Desired,
+    ) -> Option<String> {
         let cached = (policy.clone(), direction.word());
         if let Some(tag) = self.tags.get(&cached) {
             return tag.clone();
@@ -210,7 +214,7 @@ impl Policies<'_> {
 }
 
 /// Tag of a policy's ACL: readable as far as it fits, told apart by a hash.
-fn tag(policy: &PolicyRef, direction: Direction) -> String {
+pub(super) fn tag(policy: &PolicyRef, direction: Direction) -> String {
     let hash = crds::revision::short_hash(policy);
     let end = format!("/{}/{}", &hash[..10], direction.word());
     let mut start = format!("contiv/policy/{}/{}", policy.namespace, policy.name);
@@ -223,22 +227,24 @@ enum Incomplete {
     TooLong(usize),
 }
 
-/// Rules of one direction of a policy, and remarks on what VPP cannot do.
+/// Sets that the rules name and that are not known.
+pub(super) fn missing_sets(rules: &[PolicyRule], sets: &BTreeMap<SetRef, Vec<Cidr>>) -> BTreeSet<SetRef> {
+    rules
+        .iter()
+        .flat_map(|rule| rule.peers.iter().flatten().chain(rule.targets.iter().flatten()))
+        .filter(|set| !sets.contains_key(set))
+        .cloned()
+        .collect()
+}
+
+/// Rules of one direction of a NetworkPolicy, and remarks on what VPP cannot do.
 fn compile(
     spec: &VppPolicySpec,
     direction: Direction,
     sets: &BTreeMap<SetRef, Vec<Cidr>>,
 ) -> Result<(Vec<Rule>, Vec<String>), Incomplete> {
-    let source = match direction {
-        Direction::Ingress => &spec.ingress,
-        Direction::Egress => &spec.egress,
-    };
-    let missing: BTreeSet<SetRef> = source
-        .iter()
-        .flat_map(|rule| rule.peers.iter().flatten().chain(rule.targets.iter().flatten()))
-        .filter(|set| !sets.contains_key(set))
-        .cloned()
-        .collect();
+    let source = direction.rules(spec);
+    let missing = missing_sets(source, sets);
     if !missing.is_empty() {
         return Err(Incomplete::Sets(missing));
     }
@@ -247,32 +253,24 @@ fn compile(
     for rule in source {
         let action = match rule.action {
             PolicyAction::Accept => Action::Reflect,
-            PolicyAction::Deny => Action::Deny,
-            PolicyAction::Pass => {
-                // One list cannot skip the rest of a tier. What follows in the policy must not be reached by what
-                // this rule would have passed on, so the policy ends here: fewer accepts, fail closed.
-                remarks.push("a Pass rule is not supported; the rules after it have no effect".to_owned());
-                break;
-            }
+            PolicyAction::Deny | PolicyAction::Pass => Action::Deny,
         };
         expand(rule, action, direction, sets, &mut rules, &mut remarks);
         if rules.len() > MAX_RULES {
             return Err(Incomplete::TooLong(rules.len()));
         }
     }
-    if spec.tier == PolicyTier::NetworkPolicy {
-        // Accepts have no order among themselves: sorted, equal sets of rules are equal ACLs.
-        // What makes no session sorts before what makes one.
-        if rules.iter().all(|rule| rule.action != Action::Deny) {
-            rules.sort();
-        }
+    // Accepts have no order among themselves: sorted, equal sets of rules are equal ACLs.
+    // What makes no session sorts before what makes one.
+    if rules.iter().all(|rule| rule.action != Action::Deny) {
+        rules.sort();
     }
     let mut seen = BTreeSet::new();
     rules.retain(|rule| seen.insert(*rule));
     Ok((rules, remarks))
 }
 
-fn expand(
+pub(super) fn expand(
     rule: &PolicyRule,
     action: Action,
     direction: Direction,
@@ -370,7 +368,7 @@ pub(super) fn whole(action: Action, source: Cidr, destination: Cidr) -> Rule {
 /// addresses. The gateways are VPP itself; its underlay addresses stand in for a pod that reaches itself through a
 /// Service, which no policy may forbid. One ACL per direction, or a pod could speak to all under the node's address.
 /// ICMP errors pass with it.
-fn node_rules(inputs: &Inputs<'_>, direction: Direction) -> Vec<Rule> {
+pub(super) fn node_rules(inputs: &Inputs<'_>, direction: Direction) -> Vec<Rule> {
     let mut addresses: BTreeSet<IpAddr> = inputs.spec.node.addresses.iter().copied().collect();
     addresses.extend(addressing::gateways(inputs.spec));
     addresses.extend(super::service::snat_addresses(inputs).into_iter().flatten());
