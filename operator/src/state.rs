@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::ops::BitOrAssign;
 
 use compiler::Cluster;
-use compiler::facts::{Chain, Cnf, EndpointSlice, Namespace, Node, ObjectKey, Pod, Policy, Service};
+use compiler::facts::{
+    Chain, ClusterPolicy, Cnf, EndpointSlice, Namespace, Node, ObjectKey, Pod, Policy, Service,
+};
 use crds::vpp_config::ChainReport;
 use crds::{CnfStatus, ServiceChainStatus};
 
@@ -23,6 +25,8 @@ pub enum Source {
     Namespaces,
     /// NetworkPolicies.
     Policies,
+    /// ClusterNetworkPolicies.
+    ClusterPolicies,
     /// Services.
     Services,
     /// EndpointSlices.
@@ -43,6 +47,7 @@ impl Source {
             Self::Nodes,
             Self::Namespaces,
             Self::Policies,
+            Self::ClusterPolicies,
             Self::Services,
             Self::EndpointSlices,
             Self::Chains,
@@ -61,6 +66,7 @@ impl Source {
             Self::Nodes => "Node",
             Self::Namespaces => "Namespace",
             Self::Policies => "NetworkPolicy",
+            Self::ClusterPolicies => "ClusterNetworkPolicy",
             Self::Services => "Service",
             Self::EndpointSlices => "EndpointSlice",
             Self::Chains => "ServiceChain",
@@ -131,6 +137,8 @@ pub enum Input {
     Namespaces(Change<Namespace>),
     /// NetworkPolicies.
     Policies(Change<Policy>),
+    /// ClusterNetworkPolicies.
+    ClusterPolicies(Change<ClusterPolicy>),
     /// Services.
     Services(Change<Service>),
     /// EndpointSlices.
@@ -193,6 +201,7 @@ facts! {
     Node: upsert_node, remove_node(name);
     Namespace: upsert_namespace, remove_namespace(name);
     Policy: upsert_policy, remove_policy();
+    ClusterPolicy: upsert_cluster_policy, remove_cluster_policy(name);
     Service: upsert_service, remove_service();
     EndpointSlice: upsert_endpoint_slice, remove_endpoint_slice();
     Chain: upsert_chain, remove_chain();
@@ -241,6 +250,7 @@ impl State {
             Input::Nodes(change) => self.fact(Source::Nodes, change),
             Input::Namespaces(change) => self.fact(Source::Namespaces, change),
             Input::Policies(change) => self.fact(Source::Policies, change),
+            Input::ClusterPolicies(change) => self.fact(Source::ClusterPolicies, change),
             Input::Services(change) => self.fact(Source::Services, change),
             Input::EndpointSlices(change) => self.fact(Source::EndpointSlices, change),
             Input::Chains(change) => self.change(Source::Chains, change, |state, key, intent| match intent {

@@ -4,11 +4,13 @@
 //! away is in no event, only missing from that list. Errors are retried by the watcher with
 //! backoff; the readiness gate of a kind opens with its first complete list.
 
+mod optional;
+
 use std::convert::Infallible;
 use std::fmt::Debug;
 
 use compiler::facts::ObjectKey;
-use compiler::k8s;
+use compiler::k8s::{self, ClusterNetworkPolicy};
 use crds::{CNF, ServiceChain, VppConfig};
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
@@ -55,6 +57,11 @@ pub fn spawn(
         Source::Policies,
         |policy| Ok(k8s::policy(policy)),
         Input::Policies,
+    );
+    start.watch_if_installed::<ClusterNetworkPolicy, _>(
+        Source::ClusterPolicies,
+        |policy| Ok(k8s::cluster_policy(policy)),
+        Input::ClusterPolicies,
     );
     start.watch::<Service, _>(
         Source::Services,
@@ -107,9 +114,41 @@ impl Start<'_> {
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
         T: Send + 'static,
     {
+        let follow = self.follow(source, read, wrap);
+        let events = events(self.client);
+        let token = self.tasks.token();
+        self.tasks.spawn(source.name(), follow.run(events, token));
+    }
+
+    /// As [`watch`](Self::watch), for a kind that the cluster may lack.
+    fn watch_if_installed<K, T>(
+        &mut self,
+        source: Source,
+        read: fn(&K) -> Result<T, String>,
+        wrap: fn(Change<T>) -> Input,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let follow = self.follow(source, read, wrap);
+        let client = self.client.clone();
+        let token = self.tasks.token();
+        self.tasks.spawn(source.name(), async move {
+            let installed = optional::installed::<K>(client.clone());
+            let following = follow.follow_while_installed(installed, || events(&client));
+            token.run_until_cancelled(following).await;
+            Ok::<_, Infallible>(())
+        });
+    }
+
+    fn follow<K, T>(
+        &self,
+        source: Source,
+        read: fn(&K) -> Result<T, String>,
+        wrap: fn(Change<T>) -> Input,
+    ) -> Follow<K, T> {
         let name = source.name();
-        let api: Api<K> = Api::all(self.client.clone());
-        let follow = Follow {
+        Follow {
             name,
             read,
             wrap,
@@ -118,11 +157,7 @@ impl Start<'_> {
                 .gate(format!("watch {name}"), "the first list is outstanding"),
             metrics: self.metrics.clone(),
             inputs: self.inputs.clone(),
-        };
-        // Without backoff a bare watcher asks again at once after each error.
-        let events = watcher(api, watcher::Config::default()).default_backoff();
-        let token = self.tasks.token();
-        self.tasks.spawn(name, follow.run(events, token));
+        }
     }
 
     fn outputs<K>(&mut self)
@@ -135,6 +170,14 @@ impl Start<'_> {
             |change| Input::Outputs(K::KIND, change),
         );
     }
+}
+
+/// Without backoff a bare watcher asks again at once after each error.
+fn events<K>(client: &Client) -> impl Stream<Item = watcher::Result<Event<K>>> + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    watcher(Api::all(client.clone()), watcher::Config::default()).default_backoff()
 }
 
 fn intent<K: Resource, F, S: Clone + Default>(object: &K, fact: F, status: Option<&S>) -> Intent<F, S> {

@@ -155,6 +155,7 @@ impl Bench {
         self.send(Input::Nodes(list(vec![node("a")]))).await;
         self.send(Input::Pods(empty())).await;
         self.send(Input::Namespaces(empty())).await;
+        self.send(Input::ClusterPolicies(empty())).await;
         self.send(Input::Services(empty())).await;
         self.send(Input::EndpointSlices(empty())).await;
         self.send(Input::Chains(empty())).await;
