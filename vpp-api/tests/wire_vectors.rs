@@ -11,8 +11,8 @@ use serde_json::Value;
 use std::fmt::Debug;
 use vpp_api::message::{Header, Message, decode_message, encode_message};
 use vpp_api::messages::{
-    acl::*, cnat::*, interface::*, ip::*, ip_neighbor::*, l2::*, memclnt::*, memif::*, sr::*, tapv2::*,
-    vlib::*, vxlan::*,
+    acl::*, cnat::*, interface::*, ip::*, ip_neighbor::*, l2::*, memclnt::*, memif::*, nat44_ed::*, sr::*,
+    tapv2::*, vlib::*, vxlan::*,
 };
 use vpp_api::types::*;
 
@@ -20,14 +20,6 @@ use vpp_api::types::*;
 mod others {
     use vpp_api::types::*;
 
-    vpp_api::wire_struct! {
-        pub struct Nat44LbAddrPort("nat44_lb_addr_port") {
-            addr: Ip4Address,
-            port: u16,
-            probability: u8,
-            vrf_id: u32,
-        }
-    }
     vpp_api::wire_struct! {
         pub struct WireguardPeer("wireguard_peer") {
             peer_index: u32,
@@ -52,33 +44,6 @@ mod others {
         }
     }
     vpp_api::messages! {
-        request Nat44AddDelLbStaticMapping("nat44_add_del_lb_static_mapping", "4f68ee9d") {
-            is_add: bool,
-            flags: u8,
-            external_addr: Ip4Address,
-            external_port: u16,
-            protocol: u8,
-            affinity: u32,
-            tag: string[64],
-            local_num: u32 = count(locals),
-            locals: Nat44LbAddrPort[local_num],
-        } ack Nat44AddDelLbStaticMappingReply;
-
-        request Nat44AddDelStaticMappingV2("nat44_add_del_static_mapping_v2", "5e205f1a") {
-            is_add: bool,
-            match_pool: bool,
-            flags: u8,
-            pool_ip_address: Ip4Address,
-            local_ip_address: Ip4Address,
-            external_ip_address: Ip4Address,
-            protocol: u8,
-            local_port: u16,
-            external_port: u16,
-            external_sw_if_index: InterfaceIndex,
-            vrf_id: u32,
-            tag: string[64],
-        } ack Nat44AddDelStaticMappingV2Reply;
-
         request WireguardPeerAdd("wireguard_peer_add", "9b8aad61") {
             peer: WireguardPeer,
         } ack WireguardPeerAddReply;
@@ -272,7 +237,7 @@ fn services(vectors: &mut Vectors) {
     };
     vectors.next_is(&Nat44AddDelLbStaticMapping {
         is_add: true,
-        flags: 4,
+        flags: NatConfigFlags::NAT_IS_OUT2IN_ONLY,
         external_addr: text("10.96.0.10"),
         external_port: 53,
         protocol: 17,
@@ -282,7 +247,7 @@ fn services(vectors: &mut Vectors) {
     });
     vectors.next_is(&Nat44AddDelStaticMappingV2 {
         is_add: true,
-        flags: 4,
+        flags: NatConfigFlags::NAT_IS_OUT2IN_ONLY,
         local_ip_address: text("10.1.0.2"),
         external_ip_address: text("10.96.0.1"),
         protocol: 6,

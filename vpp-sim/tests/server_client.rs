@@ -1,9 +1,12 @@
 //! The server through the project's own client: what each request does, with VPP's return codes.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+mod server_common;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
+
+use server_common::{code, loopback, start};
 
 use vpp_api::messages::acl::{
     AclAddReplace, AclAddReplaceReply, AclDel, AclDump, AclInterfaceListDump, AclInterfaceSetAclList,
@@ -11,8 +14,8 @@ use vpp_api::messages::acl::{
 use vpp_api::messages::af_packet::{AfPacketCreateV3, AfPacketDelete, AfPacketDump, AfPacketMode};
 use vpp_api::messages::cnat::{CnatTranslationDel, CnatTranslationDump, CnatTranslationUpdate};
 use vpp_api::messages::interface::{
-    CreateLoopback, DeleteLoopback, SwInterfaceAddDelAddress, SwInterfaceDump, SwInterfaceSetFlags,
-    SwInterfaceSetUnnumbered, SwInterfaceTagAddDel, WantInterfaceEvents,
+    DeleteLoopback, SwInterfaceAddDelAddress, SwInterfaceDump, SwInterfaceSetFlags, SwInterfaceSetUnnumbered,
+    SwInterfaceTagAddDel, WantInterfaceEvents,
 };
 use vpp_api::messages::ip::{
     IpRouteAddDelV2, IpRouteV2Dump, IpTableAddDel, IpTableReplaceBegin, IpTableReplaceEnd,
@@ -26,29 +29,10 @@ use vpp_api::types::{
     AclAction, AclRule, AddressFamily, CnatEndpoint, CnatEndpointTuple, CnatTranslation, FibPath,
     IfStatusFlags, IpProto, IpRouteV2, IpTable, MacAddress, NO_INDEX, Prefix,
 };
-use vpp_api::{Client, Request, VppEvent};
+use vpp_api::{Client, VppEvent};
 use vpp_sim::device::{Opened, TapRequest};
 use vpp_sim::engine::Config;
-use vpp_sim::server::{Handle, spawn};
-
-async fn start() -> (tempfile::TempDir, Handle, Client) {
-    let directory = tempfile::tempdir().unwrap();
-    let server = spawn(Config::default(), directory.path().join("api.sock")).unwrap();
-    let client = Client::connect(server.socket(), "test").await.unwrap();
-    (directory, server, client)
-}
-
-/// The return code of a request: 0, or VPP's.
-async fn code<R: Request>(client: &Client, request: R) -> i32 {
-    match client.call(request).await {
-        Ok(_) => 0,
-        Err(error) => error.retval().unwrap_or_else(|| panic!("{error}")).0,
-    }
-}
-
-async fn loopback(client: &Client) -> u32 {
-    client.call(CreateLoopback::default()).await.unwrap().sw_if_index
-}
+use vpp_sim::server::spawn;
 
 fn address(sw_if_index: u32, prefix: &str, is_add: bool) -> SwInterfaceAddDelAddress {
     SwInterfaceAddDelAddress {

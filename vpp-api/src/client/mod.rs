@@ -112,7 +112,7 @@ impl Client {
             let sink = ReplySink::<R::Reply>::new(
                 R::NAME,
                 reply_id,
-                self.shared().stand_in_reply(R::NAME),
+                self.shared().stand_in(R::NAME),
                 effect,
                 answer,
             );
@@ -139,7 +139,8 @@ impl Client {
             self.append(&mut frame, context, &request)?;
             // The answers come in order on one socket, so the answer to this ping ends the dump.
             self.append(&mut frame, context, &ControlPing::default())?;
-            let sink = DumpSink::<D::Details>::new(D::NAME, details_id, end_id, answer);
+            let stand_in = self.shared().stand_in(D::NAME);
+            let sink = DumpSink::<D::Details>::new(D::NAME, details_id, stand_in, end_id, answer);
             self.enqueue(
                 (context, frame),
                 Box::new(sink),

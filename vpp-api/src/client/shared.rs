@@ -8,6 +8,7 @@ use crate::error::Closed;
 use crate::message::Message;
 use crate::message::message_id;
 use crate::messages::acl::{AclDelReply, AclStatsIntfCountersEnable};
+use crate::messages::nat44_ed::{Nat44EdVrfTablesDetails, Nat44EdVrfTablesV2Dump};
 use crate::table::MessageTable;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -189,13 +190,14 @@ impl Shared {
         }
     }
 
-    /// The id VPP uses by mistake for the reply to `request`.
-    ///
-    /// `acl_stats_intf_counters_enable` is answered with the id of `acl_del_reply`, which has the same layout.
-    pub(super) fn stand_in_reply(&self, request: &str) -> Option<u16> {
-        (request == AclStatsIntfCountersEnable::NAME)
-            .then(|| self.table.id(AclDelReply::NAME_CRC))
-            .flatten()
+    /// The id VPP uses by mistake for the answer to `request`: that of another message with the same layout.
+    pub(super) fn stand_in(&self, request: &str) -> Option<u16> {
+        const MISTAKEN: [(&str, &str); 2] = [
+            (AclStatsIntfCountersEnable::NAME, AclDelReply::NAME_CRC),
+            (Nat44EdVrfTablesV2Dump::NAME, Nat44EdVrfTablesDetails::NAME_CRC),
+        ];
+        let (_, answer) = MISTAKEN.iter().find(|(name, _)| *name == request)?;
+        self.table.id(answer)
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<VppEvent> {

@@ -107,6 +107,8 @@ impl<R: Reply> Sink for ReplySink<R> {
 pub(super) struct DumpSink<D> {
     message: &'static str,
     details_id: u16,
+    /// Another id under which VPP sends the same details, by mistake.
+    stand_in: Option<u16>,
     end_id: u16,
     found: Result<Vec<D>>,
     answer: Answer<Vec<D>>,
@@ -116,12 +118,14 @@ impl<D> DumpSink<D> {
     pub(super) fn new(
         message: &'static str,
         details_id: u16,
+        stand_in: Option<u16>,
         end_id: u16,
         answer: oneshot::Sender<Result<Vec<D>>>,
     ) -> Self {
         Self {
             message,
             details_id,
+            stand_in,
             end_id,
             found: Ok(Vec::new()),
             answer: Answer(Some(answer)),
@@ -143,7 +147,7 @@ impl<D: Message> Sink for DumpSink<D> {
         let Ok(found) = &mut self.found else {
             return Step::More;
         };
-        let detail = if id == self.details_id {
+        let detail = if id == self.details_id || Some(id) == self.stand_in {
             read::<D>(self.message, bytes)
         } else {
             Err(wrong(self.message, table, id))

@@ -14,6 +14,7 @@ pub mod l2;
 pub mod l3xc;
 pub mod memclnt;
 pub mod memif;
+pub mod nat44_ed;
 pub mod sr;
 pub mod tapv2;
 pub mod teib;
@@ -40,6 +41,7 @@ pub const ALL: &[(&str, &[MessageInfo])] = &[
     ("memclnt", memclnt::MESSAGES),
     ("memif", memif::MESSAGES),
     ("sr", sr::MESSAGES),
+    ("nat44_ed", nat44_ed::MESSAGES),
     ("tapv2", tapv2::MESSAGES),
     ("teib", teib::MESSAGES),
     ("vlib", vlib::MESSAGES),

@@ -36,6 +36,7 @@ impl Vpp {
         }
         self.interface_mut(sw_if_index)?.addresses.push(prefix);
         self.install_interface_routes(sw_if_index, table, prefix, true);
+        self.nat44_address_changed(sw_if_index, prefix, true);
         Ok(())
     }
 
@@ -50,6 +51,7 @@ impl Vpp {
         interface.addresses.remove(at);
         let table = interface.table[family.index()];
         self.install_interface_routes(sw_if_index, table, prefix, false);
+        self.nat44_address_changed(sw_if_index, prefix, false);
         Ok(())
     }
 

@@ -163,6 +163,8 @@ impl Vpp {
         self.cnat.interface_gone(sw_if_index);
         self.abf.interface_gone(sw_if_index);
         self.l2.interface_gone(sw_if_index);
+        self.nat44_interface_gone(sw_if_index);
+        self.features.interface_gone(sw_if_index);
         self.fibs.path_lists.interface_gone(sw_if_index);
         for (_, other) in self.interfaces.iter_mut() {
             if other.unnumbered_to == Some(sw_if_index) {

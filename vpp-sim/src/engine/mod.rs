@@ -8,12 +8,14 @@ mod acl;
 mod address;
 mod cnat;
 mod errors;
+mod feature;
 mod fib;
 mod interface;
 mod ipip;
 mod l2;
 mod lifecycle;
 mod memif;
+mod nat44;
 mod neighbor;
 mod packet;
 mod pool;
@@ -36,6 +38,10 @@ pub use fib::{DEFAULT_TABLE, FLOW_HASH_DEFAULT, RouteDetails, RouteUpdate, Table
 pub use interface::{Counters, Interface, InterfaceEvent, Kind, MemifConfig, TapConfig};
 pub use ipip::{IpipDetails, IpipTunnel, TeibEntry, tunnel_flag};
 pub use l2::L3xcDetails;
+pub use nat44::{
+    Nat44Address, Nat44Backend, Nat44Config, Nat44Interface, Nat44LbMapping, Nat44Mapping,
+    Nat44SessionDetails, Nat44Timeouts, Nat44User, Nat44VrfTable, mapping_flag as nat44_mapping_flag,
+};
 pub use neighbor::Neighbor;
 pub use packet::checksum::verify as verify_checksums;
 pub use srv6::{
@@ -85,6 +91,8 @@ pub struct Vpp {
     abf: abf::Abf,
     l2: l2::L2,
     memif: memif::Memif,
+    features: feature::Features,
+    nat44: nat44::Nat44,
     vxlan: vxlan::Vxlan,
     srv6: srv6::Srv6,
     ipip: ipip::Ipip,
@@ -118,6 +126,8 @@ impl Vpp {
             abf: abf::Abf::default(),
             l2: l2::L2::default(),
             memif: memif::Memif::default(),
+            features: feature::Features::default(),
+            nat44: nat44::Nat44::default(),
             vxlan: vxlan::Vxlan::default(),
             srv6: srv6::Srv6::default(),
             ipip: ipip::Ipip::default(),

@@ -275,10 +275,12 @@ pub mod retval {
     pub const TUNNEL_EXIST: i32 = -75;
     pub const INVALID_DECAP_NEXT: i32 = -76;
     pub const IF_ALREADY_EXISTS: i32 = -79;
+    pub const VALUE_EXIST: i32 = -81;
     pub const SAME_SRC_DST: i32 = -82;
     pub const ADDRESS_IN_USE: i32 = -105;
     pub const ADDRESS_FOUND_FOR_INTERFACE: i32 = -114;
     pub const ENTRY_ALREADY_EXISTS: i32 = -116;
+    pub const UNSUPPORTED: i32 = -126;
     pub const DUPLICATE_IF_ADDRESS: i32 = -127;
     pub const ACL_IN_USE_INBOUND: i32 = -142;
     pub const ACL_IN_USE_OUTBOUND: i32 = -143;
@@ -286,6 +288,8 @@ pub mod retval {
     pub const ACL_IN_USE_BY_LOOKUP_CONTEXT: i32 = -149;
     pub const NON_ETHERNET: i32 = -151;
     pub const INVALID_PROTOCOL: i32 = -153;
+    pub const FEATURE_ALREADY_DISABLED: i32 = -169;
+    pub const FEATURE_ALREADY_ENABLED: i32 = -170;
     pub const INVALID_PREFIX_LENGTH: i32 = -171;
 }
 

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use vpp_api::codec::{DecodeError, Wire, Zero as _};
+use vpp_api::codec::{DecodeError, Zero as _};
 use vpp_api::message::{
-    Dump, FRAME_HEADER_LEN, Head, Header, Message, MessageInfo, Reply, Request, decode_message, encode_frame,
-    message_id,
+    Dump, FRAME_HEADER_LEN, GetStream, Head, Header, Message, MessageInfo, Reply, Request, decode_message,
+    encode_frame, message_id,
 };
-use vpp_api::messages::feature::FeatureEnableDisable;
 use vpp_api::messages::ip::{
     IpPathMtuDetails, IpPathMtuGet, IpPathMtuUpdate, SwInterfaceIp6SetLinkLocalAddress,
 };
@@ -17,7 +16,7 @@ use vpp_api::shape::Shape;
 
 use super::core::Core;
 use super::table::Ids;
-use crate::engine::{OpError, OpResult};
+use crate::engine::{NONE, OpError, OpResult};
 
 /// Answers one message into the buffer.
 type Handler = Box<dyn Fn(&mut Core, &mut Call<'_>) -> Result<(), DecodeError> + Send + Sync>;
@@ -94,7 +93,7 @@ impl Registry {
                 Err(OpError::Retval(retval)) => {
                     let start = call.answers.len();
                     call.send(header.context, &R::zero());
-                    write_retval::<R>(&mut call.answers[start..], retval);
+                    write_field::<R>(&mut call.answers[start..], "retval", retval.to_be_bytes());
                 }
                 Err(OpError::Fatal(reason)) => core.die(reason),
             }
@@ -106,6 +105,14 @@ impl Registry {
     pub fn dump<M: Dump>(
         &mut self,
         handler: impl Fn(&mut Core, M) -> Vec<M::Details> + Send + Sync + 'static,
+    ) {
+        self.dump_as(handler);
+    }
+
+    /// A dump answered by any details: some of VPP's handlers send another one's.
+    pub fn dump_as<M: Message, D: Message>(
+        &mut self,
+        handler: impl Fn(&mut Core, M) -> Vec<D> + Send + Sync + 'static,
     ) {
         self.insert::<M>(Box::new(move |core, call| {
             let (_, header, message) = decode_message::<M>(call.message)?;
@@ -132,6 +139,64 @@ impl Registry {
         }));
     }
 
+    /// As [`Self::dump`], with so many bytes behind each element as VPP allocates too many.
+    pub fn dump_with_tail<M: Dump>(
+        &mut self,
+        handler: impl Fn(&mut Core, M) -> Vec<M::Details> + Send + Sync + 'static,
+        tail: impl Fn(&M::Details) -> usize + Send + Sync + 'static,
+    ) {
+        self.insert::<M>(Box::new(move |core, call| {
+            let (_, header, message) = decode_message::<M>(call.message)?;
+            for details in handler(core, message) {
+                let start = call.answers.len();
+                call.send(header.context, &details);
+                call.answers.resize(call.answers.len() + tail(&details), 0xa5);
+                let length = call.answers.len() - start - FRAME_HEADER_LEN;
+                let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+                call.answers[start + 8..start + 12].copy_from_slice(&length);
+            }
+            Ok(())
+        }));
+    }
+
+    /// A dump that ends with a reply: elements with their index in VPP's pool, from the message's cursor on
+    /// (`REPLY_AND_DETAILS_MACRO`).
+    ///
+    /// The reply says −7 when the cursor lies behind all elements; it says nothing of the cursor when there are none.
+    pub fn stream<M: GetStream>(
+        &mut self,
+        cursor: impl Fn(&M) -> u32 + Send + Sync + 'static,
+        handler: impl Fn(&mut Core, M) -> OpResult<Vec<(u32, M::Details)>> + Send + Sync + 'static,
+    ) {
+        self.insert::<M>(Box::new(move |core, call| {
+            let (_, header, message) = decode_message::<M>(call.message)?;
+            let from = cursor(&message);
+            let (mut retval, mut end) = (0, 0);
+            match handler(core, message) {
+                Ok(all) if all.is_empty() => {}
+                Ok(all) => {
+                    end = NONE;
+                    retval = crate::engine::retval::INVALID_VALUE;
+                    for (_, details) in all.iter().filter(|(index, _)| *index >= from) {
+                        retval = 0;
+                        call.send(header.context, details);
+                    }
+                }
+                Err(OpError::Retval(code)) => retval = code,
+                Err(OpError::Fatal(reason)) => {
+                    core.die(reason);
+                    return Ok(());
+                }
+            }
+            let start = call.answers.len();
+            call.send(header.context, &M::Reply::zero());
+            let reply = &mut call.answers[start..];
+            write_field::<M::Reply>(reply, "retval", retval.to_be_bytes());
+            write_field::<M::Reply>(reply, "cursor", end.to_be_bytes());
+            Ok(())
+        }));
+    }
+
     /// A message that is taken and never answered.
     pub fn silent(&mut self, name_crc: &'static str) {
         self.handlers.insert(name_crc, Box::new(|_, _| Ok(())));
@@ -142,26 +207,29 @@ impl Registry {
     }
 }
 
-/// Writes a return code into an encoded reply: first of the fields but for `acl_add_replace_reply`, where it is second.
-fn write_retval<R: Wire>(frame: &mut [u8], retval: i32) {
+/// Writes the return code or the cursor into an encoded reply. It is the first or second field, and what is before it
+/// has four bytes.
+fn write_field<R: Message>(frame: &mut [u8], name: &str, value: [u8; 4]) {
     let Shape::Struct { fields, .. } = R::SHAPE else {
         return;
     };
-    let head = FRAME_HEADER_LEN + 6;
-    let at = match fields.iter().position(|field| field.ident == "retval") {
+    let head = match R::HEAD {
+        Head::Context => FRAME_HEADER_LEN + 6,
+        Head::ClientAndContext | Head::ClientAndPid => FRAME_HEADER_LEN + 10,
+    };
+    let at = match fields.iter().position(|field| field.ident == name) {
         Some(0) => head,
         Some(1) => head + 4,
         _ => return,
     };
     if let Some(field) = frame.get_mut(at..at + 4) {
-        field.copy_from_slice(&retval.to_be_bytes());
+        field.copy_from_slice(&value);
     }
 }
 
 /// Messages defined by the client library for which there is nothing behind them here. They are not offered, so a
 /// client learns at connect that they are missing, as with a VPP without the plugin.
-const ABSENT: [&str; 7] = [
-    FeatureEnableDisable::NAME,
+const ABSENT: [&str; 6] = [
     SwInterfaceIp6SetLinkLocalAddress::NAME,
     IpPathMtuUpdate::NAME,
     IpPathMtuGet::NAME,

@@ -8,5 +8,6 @@
 
 pub mod flow;
 pub mod packets;
+pub mod script;
 pub mod services;
 pub mod world;

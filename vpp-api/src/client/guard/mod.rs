@@ -1,15 +1,18 @@
 //! What VPP does not survive is not sent.
 //!
-//! Found on VPP 26.06: `cnat_translation_update` without backends and `acl_dump` of a few hundred thousand rules end
-//! in an out-of-memory abort; source-NAT requests before any source-NAT address, and attaching an ABF policy that is
-//! not there, dereference nothing.
+//! Found on VPP 26.06: `cnat_translation_update` without backends, a NAT44 mapping of 256 and more, and `acl_dump` of
+//! a few hundred thousand rules end in an out-of-memory abort; source-NAT requests before any source-NAT address, and
+//! attaching an ABF policy that is not there, dereference nothing; a NAT44 mapping whose probabilities add up to 0 in
+//! 8 bits divides by it at the first packet.
 //!
 //! Segment routing: see [`srv6`]; tables: see [`tables`].
 //!
-//! Whether an address, a policy or a table is there is known from what VPP accepted or listed on this connection.
-//! That is on the safe side: a new connection to an old VPP must dump (`cnat_get_snat_addresses`,
-//! `cnat_snat_addresses_dump`, `abf_policy_dump`, `ip_table_dump`) or set again before it goes on.
+//! Whether an address, a policy, a mapping or a table is there is known from what VPP accepted or listed on this
+//! connection. That is on the safe side: a new connection to an old VPP must dump (`cnat_get_snat_addresses`,
+//! `cnat_snat_addresses_dump`, `abf_policy_dump`, `nat44_lb_static_mapping_dump`, `ip_table_dump`) or set again before
+//! it goes on.
 
+mod nat44;
 mod srv6;
 mod tables;
 
@@ -23,6 +26,7 @@ use crate::messages::cnat::{
     v0_3,
 };
 use crate::types::{CnatSnatPolicyFlags, FibPath, NO_INDEX};
+use nat44::LbMappings;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -45,6 +49,8 @@ struct Known {
     /// ABF policies and their paths.
     policies: BTreeMap<u32, Vec<FibPath>>,
     tables: Tables,
+    /// NAT44 mappings with several backends.
+    balanced: LbMappings,
 }
 
 /// What becomes true when a request is answered well.
@@ -53,6 +59,8 @@ pub(super) enum Effect {
     SnatAddresses,
     PolicyPaths(AbfPolicy),
     Table(NewTable),
+    /// Of a NAT44 mapping, what is known is no more true if it failed.
+    Balanced(nat44::Key),
 }
 
 /// The same path for VPP's purpose of removing it; weight and the fields VPP changes do not matter.
@@ -132,7 +140,8 @@ impl Known {
             }
         } else {
             srv6::check(&self.tables, message)?;
-            return Ok(self.tables.sent(message).map(Effect::Table));
+            let balanced = self.balanced.check(message)?.map(Effect::Balanced);
+            return Ok(balanced.or_else(|| self.tables.sent(message).map(Effect::Table)));
         }
         Ok(None)
     }
@@ -178,7 +187,8 @@ impl Guard {
                 known.snat |= done;
             }
             Effect::PolicyPaths(policy) if done => known.add_paths(&policy),
-            Effect::PolicyPaths(_) => {}
+            Effect::Balanced(mapping) if !done => known.balanced.forget(&mapping),
+            Effect::PolicyPaths(_) | Effect::Balanced(_) => {}
             Effect::Table(table) => known.tables.settle(table, done),
         }
     }
@@ -195,7 +205,9 @@ impl Guard {
         } else if let Some(details) = answer.downcast_ref::<AbfPolicyDetails>() {
             self.known().add_paths(&details.policy);
         } else {
-            self.known().tables.observe(answer);
+            let mut known = self.known();
+            known.balanced.observe(answer);
+            known.tables.observe(answer);
         }
     }
 }

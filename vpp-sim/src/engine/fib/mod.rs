@@ -50,6 +50,8 @@ pub(crate) struct Table {
     pub fib_index: u32,
     /// Whether the API holds it (`ip_table_add_del`).
     pub held: bool,
+    /// How many others hold it, such as NAT.
+    pub locks: u32,
     pub flow_hash: u32,
     entries: BTreeMap<(u8, u128), Entry>,
     /// Number of entries of each prefix length.
@@ -118,6 +120,7 @@ impl Fibs {
                 name,
                 fib_index,
                 held: true,
+                locks: 0,
                 flow_hash: FLOW_HASH_DEFAULT,
                 entries: BTreeMap::new(),
                 lengths: BTreeMap::new(),
@@ -139,6 +142,44 @@ impl Fibs {
                 self.set_source(table_id, prefix, *from, vec![drop.clone()]);
             }
         }
+    }
+
+    /// Finds a table, or makes it, and holds it (`fib_table_find_or_create_and_lock`).
+    pub fn lock_table(&mut self, family: Family, table_id: u32) {
+        let made = !self.exists(family, table_id);
+        if made {
+            let name = format!("ipv{}-VRF:{table_id}", family_digit(family));
+            self.create_table(family, table_id, name);
+        }
+        if let Some(table) = self.tables.get_mut(&(family, table_id)) {
+            table.held &= !made;
+            table.locks += 1;
+        }
+    }
+
+    /// The end of [`Self::lock_table`].
+    pub fn unlock_table(&mut self, family: Family, table_id: u32) {
+        let Some(table) = self.tables.get_mut(&(family, table_id)) else {
+            return;
+        };
+        table.locks = table.locks.saturating_sub(1);
+        if !table.held && table.locks == 0 && table_id != DEFAULT_TABLE {
+            self.delete_table(family, table_id);
+        }
+    }
+
+    /// Takes a table away with all that is in it.
+    pub fn delete_table(&mut self, family: Family, table_id: u32) {
+        let prefixes: Vec<(Prefix, Vec<u8>)> = self
+            .entries(family, table_id)
+            .map(|(p, e)| (p, e.sources.keys().copied().collect()))
+            .collect();
+        for (prefix, sources) in prefixes {
+            for from in sources {
+                self.remove_source(table_id, prefix, from);
+            }
+        }
+        self.tables.remove(&(family, table_id));
     }
 
     /// Replaces what a source contributes to a prefix; returns the entry's stats index.

@@ -93,24 +93,17 @@ impl Vpp {
             return;
         }
         self.ip_table_flush(family, table_id);
+        if family == Family::V4 {
+            self.nat44.table_gone(table_id);
+        }
         let bound = self
             .interfaces
             .iter()
             .any(|(_, i)| i.table[family.index()] == table_id);
         if let Some(table) = self.fibs.tables.get_mut(&(family, table_id)) {
             table.held = false;
-            if !bound {
-                let prefixes: Vec<(Prefix, Vec<u8>)> = self
-                    .fibs
-                    .entries(family, table_id)
-                    .map(|(p, e)| (p, e.sources.keys().copied().collect()))
-                    .collect();
-                for (prefix, sources) in prefixes {
-                    for from in sources {
-                        self.fibs.remove_source(table_id, prefix, from);
-                    }
-                }
-                self.fibs.tables.remove(&(family, table_id));
+            if !bound && table.locks == 0 {
+                self.fibs.delete_table(family, table_id);
             }
         }
     }

@@ -9,12 +9,14 @@ pub const RECURSIVE_RESOLUTION: u8 = 18;
 pub const DEFAULT_ROUTE: u8 = 20;
 /// cnat registers its source at start; the number is not stable in VPP either.
 pub const CNAT: u8 = 25;
+/// nat44-ed's, for the addresses VPP answers for.
+pub const NAT_LOW: u8 = 26;
 
 /// First number given to a source made by `fib_source_add`, as seen on real VPP.
 const FIRST_DYNAMIC: u8 = 35;
 
 /// (id, name, priority class) of the fixed sources.
-const FIXED: [(u8, &str, u8); 22] = [
+const FIXED: [(u8, &str, u8); 24] = [
     (1, "special", 0x00),
     (2, "classify", 0x01),
     (3, "proxy", 0x02),
@@ -38,6 +40,8 @@ const FIXED: [(u8, &str, u8); 22] = [
     (21, "interpose", 0xfe),
     // The class below "interface": a virtual address beats a connected one.
     (CNAT, "cnat", 0x02),
+    (NAT_LOW, "nat-low", 0xd0),
+    (27, "nat-hi", 0x10),
 ];
 
 /// One registered source, as `fib_source_dump` shows it.

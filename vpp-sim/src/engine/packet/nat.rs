@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use super::ip::Ip;
 use super::{ICMP, ICMP6, SCTP, TCP, UDP, be16, checksum, put16};
-use crate::engine::cnat::SessionKeyDetails as FiveTuple;
+pub(crate) use crate::engine::cnat::SessionKeyDetails as FiveTuple;
 use crate::engine::types::Family;
 
 /// Length of an ICMP header before the packet an error carries.
@@ -184,7 +184,10 @@ pub(crate) fn rewrite(data: &mut [u8], ip: &Ip, to: &FiveTuple) {
             set_addresses(data, ip.family, to.src, to.dst);
             set_ports(&mut data[ip.l4..ip.end], ip.proto, ports, old, new);
         }
-        Some((icmp_type, _)) if is_error(ip.family, icmp_type) => rewrite_error(data, ip, to),
+        // The sender is translated only when it is the flow's end itself, not a router on the way.
+        Some((icmp_type, _)) if is_error(ip.family, icmp_type) => {
+            rewrite_error(data, ip, to, |end| if ip.src == end { to.src } else { ip.src });
+        }
         Some(_) => {}
         None if matches!(ip.proto, TCP | UDP) => {
             set_addresses(data, ip.family, to.src, to.dst);
@@ -204,13 +207,59 @@ pub(crate) fn rewrite(data: &mut [u8], ip: &Ip, to: &FiveTuple) {
     }
 }
 
-/// An ICMP error of the flow: the packet inside is rewritten as one of the other direction.
-fn rewrite_error(data: &mut [u8], ip: &Ip, to: &FiveTuple) {
+/// The tuple of the packet an ICMP error carries, as it stands there; zero ports where it has none.
+pub(crate) fn inner_tuple(ip: &Ip, data: &[u8]) -> Option<FiveTuple> {
+    let inner = Inner::parse(ip, data)?;
+    let (src_port, dst_port) = match inner.proto {
+        TCP | UDP => (be16(data, inner.l4), be16(data, inner.l4 + 2)),
+        _ if inner.is_icmp() => {
+            let identifier = be16(data, inner.l4 + 4);
+            (identifier, identifier)
+        }
+        _ => (0, 0),
+    };
+    Some(FiveTuple {
+        src: inner.src,
+        dst: inner.dst,
+        src_port,
+        dst_port,
+        proto: inner.proto,
+    })
+}
+
+/// Makes an IPv4 packet one of the flow `to` as nat44-ed does: protocols without ports get new addresses only, and
+/// ICMP from outside keeps its source. False for an ICMP error that is cut short in the TCP header it carries, which
+/// VPP does not translate.
+pub(crate) fn rewrite_nat44(data: &mut [u8], ip: &Ip, to: &FiveTuple, from_inside: bool) -> bool {
+    let Some((icmp_type, _)) = ip.icmp(data) else {
+        if matches!(ip.proto, TCP | UDP) && ip.l4_valid {
+            rewrite(data, ip, to);
+        } else {
+            set_addresses(data, ip.family, to.src, to.dst);
+        }
+        return true;
+    };
+    let src = if from_inside { to.src } else { ip.src };
+    if is_error(ip.family, icmp_type) {
+        const TCP_HEADER: usize = 20;
+        let whole =
+            Inner::parse(ip, data).is_some_and(|inner| inner.proto != TCP || ip.end >= inner.l4 + TCP_HEADER);
+        if whole {
+            rewrite_error(data, ip, to, |_| src);
+        }
+        return whole;
+    }
+    rewrite(data, ip, &FiveTuple { src, ..*to });
+    true
+}
+
+/// An ICMP error of the flow: the packet inside is rewritten as one of the other direction. `source` makes the
+/// error's own source of the address the packet inside was sent to.
+fn rewrite_error(data: &mut [u8], ip: &Ip, to: &FiveTuple, source: impl Fn(IpAddr) -> IpAddr) {
     let Some(inner) = Inner::parse(ip, data) else {
         return;
     };
-    // The sender is translated only when it is the flow's end itself, not a router on the way.
-    let src = if ip.src == inner.dst { to.src } else { ip.src };
+    let src = source(inner.dst);
     set_addresses(data, ip.family, src, to.dst);
     let (old, new) = ((inner.src, inner.dst), (to.dst, to.src));
     set_ports(

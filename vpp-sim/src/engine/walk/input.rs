@@ -62,7 +62,7 @@ impl Vpp {
         self.unicast_arc(w, family, packet);
     }
 
-    /// cnat (as often as it was enabled), input ACLs, ABF, l3xc, lookup: the order of `ip4-unicast`.
+    /// cnat (as often as it was enabled), input ACLs, NAT44, l3xc, ABF, lookup: the order of `ip4-unicast`.
     fn unicast_arc(&mut self, w: &mut Walk, family: Family, mut packet: Packet) {
         let prefix = family.node_prefix();
         let rx = packet.rx;
@@ -105,16 +105,22 @@ impl Vpp {
                 return self.drop_packet(w, rx, &node, "ACL deny packets");
             }
         }
-        let hash = self.table_hash(table, &ip, &packet.data);
-        if let Some(list) = self.abf_match(rx, family, &tuple) {
-            let node = format!("abf-input-{prefix}");
-            w.node(&node, || "matched".to_owned());
-            let forward = self.forward_paths(list, ip.dst, hash);
-            return self.follow(w, family, packet, forward, &node);
+        if family == Family::V4 && !self.nat44_input(w, &mut packet) {
+            return;
         }
+        let Ok(ip) = Ip::parse(&packet.data) else {
+            return;
+        };
+        let hash = self.table_hash(table, &ip, &packet.data);
         if let Some(list) = self.l2.l3xc(rx, family) {
             let node = format!("l3xc-input-{prefix}");
             w.node(&node, String::new);
+            let forward = self.forward_paths(list, ip.dst, hash);
+            return self.follow(w, family, packet, forward, &node);
+        }
+        if let Some(list) = self.abf_match(rx, family, &ip.acl_tuple(&packet.data)) {
+            let node = format!("abf-input-{prefix}");
+            w.node(&node, || "matched".to_owned());
             let forward = self.forward_paths(list, ip.dst, hash);
             return self.follow(w, family, packet, forward, &node);
         }
@@ -285,7 +291,7 @@ fn is_multicast(address: IpAddr) -> bool {
     }
 }
 
-fn describe(ip: &Ip, data: &[u8]) -> String {
+pub(super) fn describe(ip: &Ip, data: &[u8]) -> String {
     let (src_port, dst_port) = ip.ports(data);
     let ports = |port: u16| {
         if port == 0 {

@@ -10,10 +10,11 @@ use crate::engine::types::{Family, Mac, PathKind, Prefix};
 use crate::engine::{Fate, Kind, Output, Vpp};
 
 impl Vpp {
-    /// The interface that owns a local address of a table.
-    fn local_address_interface(&self, table: u32, address: IpAddr) -> Option<u32> {
+    /// The interface that owns a local address of a table, or for which NAT has it.
+    pub(in crate::engine) fn local_address_interface(&self, table: u32, address: IpAddr) -> Option<u32> {
         let entry = self.fibs.exact(table, Prefix::host(address))?;
-        let Some(Contribution::Paths(list)) = entry.sources.get(&source::INTERFACE) else {
+        let own = [source::INTERFACE, source::NAT_LOW];
+        let Some(Contribution::Paths(list)) = own.iter().find_map(|from| entry.sources.get(from)) else {
             return None;
         };
         let path = self.fibs.path_lists.paths(*list).first()?;

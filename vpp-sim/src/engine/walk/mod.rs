@@ -6,6 +6,7 @@ mod ipip;
 mod l2;
 mod link;
 mod local;
+mod nat44;
 mod output;
 mod srv6;
 

@@ -55,11 +55,12 @@ impl Vpp {
             return;
         };
         if !packet.local {
+            // The refused packet, too, has one less.
+            decrement_ttl(&mut packet.data, family);
             if ip.ttl <= 1 {
                 w.node(node, || format!("ttl {}", ip.ttl));
                 return self.ttl_expired(w, &packet, family, node);
             }
-            decrement_ttl(&mut packet.data, family);
         }
         w.node(node, || format!("interface {tx} via {next_hop}"));
         let length = packet.data.len();
@@ -96,8 +97,11 @@ impl Vpp {
         self.probe(w, tx, next_hop);
     }
 
-    /// Output ACLs, then cnat's un-NAT, source NAT and session: the order of `ip4-output`.
+    /// NAT44 after routing, output ACLs, then cnat's un-NAT, source NAT and session: the order of `ip4-output`.
     fn output_arc(&mut self, w: &mut Walk, family: Family, mut packet: Packet, tx: u32) -> Option<Packet> {
+        if family == Family::V4 && !self.nat44_output(w, &mut packet, tx) {
+            return None;
+        }
         let ip = Ip::parse(&packet.data).ok()?;
         if !self.acl_output(w, &packet, tx, &ip) {
             return None;

@@ -12,6 +12,7 @@ mod ipip;
 mod l2;
 mod memclnt;
 mod memif;
+mod nat44;
 mod sr;
 mod tap;
 mod vlib;
@@ -36,6 +37,7 @@ pub fn registry() -> Registry {
     acl::register(&mut registry);
     cnat::register(&mut registry);
     abf::register(&mut registry);
+    nat44::register(&mut registry);
     l2::register(&mut registry);
     sr::register(&mut registry);
     ipip::register(&mut registry);
