@@ -1,10 +1,11 @@
 //! What a compile gives: the objects to write, and what to tell the users.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crds::net::Cidr;
 use crds::service_chain::PathHop;
-use crds::vpp_config::{PodBinding, Transport};
+use crds::vpp_config::{DirectionBinding, PodBinding, Transport};
 use crds::{VppAddressSetSpec, VppConfigSpec, VppPeerSliceSpec, VppPolicySpec, VppServiceSliceSpec};
 
 use crate::cluster::Cluster;
@@ -205,12 +206,9 @@ pub(crate) fn compile_named(cluster: &Cluster, settings: &Settings, naming: Nami
     let service_slices = service::compile(cluster, &mut problems);
 
     bind(cluster, settings, &cnfs, &mut topology.configs, &mut problems);
-    for (node, steers) in chains.steers {
-        if let Some(config) = topology.configs.get_mut(&node) {
-            config.spec.chains = steers;
-        }
-    }
-    for config in topology.configs.values_mut() {
+    for (node, config) in &mut topology.configs {
+        let steers = chains.steers.get(node).into_iter().flatten();
+        config.spec.chains = steers.map(|steer| steer.placed(&config.spec.pods)).collect();
         config.spec.revision = crds::revision::short_hash(&config.spec);
     }
 
@@ -236,15 +234,14 @@ fn bind(
     configs: &mut BTreeMap<String, Compiled<VppConfigSpec>>,
     problems: &mut BTreeSet<Problem>,
 ) {
+    let mut seats: BTreeMap<&str, Vec<Seat>> = BTreeMap::new();
     let mut left_out: BTreeMap<&str, usize> = BTreeMap::new();
     for pod in cluster.pods().filter(|pod| pod.selectable()) {
-        let Some(node) = pod.node.as_deref() else {
+        let Some(node) = pod.node.as_deref().filter(|node| configs.contains_key(*node)) else {
             continue;
         };
-        let Some(config) = configs.get_mut(node) else {
-            continue;
-        };
-        if config.spec.pods.len() == MAX_NODE_PODS {
+        let seats = seats.entry(node).or_default();
+        if seats.len() == MAX_NODE_PODS {
             *left_out.entry(node).or_default() += 1;
             continue;
         }
@@ -253,7 +250,11 @@ fn bind(
             problems.insert(policy::too_many(pod));
         }
         let function = cnfs.of_pod(cluster, &pod.key());
-        config.spec.pods.push(binding(pod, bound, function));
+        seats.push((binding(pod, function), Arc::new(bound)));
+    }
+    for (node, config) in configs {
+        let seats = seats.remove(node.as_str()).unwrap_or_default();
+        seat(&mut config.spec, seats);
     }
     for node in cluster.nodes() {
         if let Some(count) = left_out.get(node.name.as_str()) {
@@ -262,18 +263,63 @@ fn bind(
     }
 }
 
-/// A pod's place in its node's configuration.
-pub(crate) fn binding(pod: &Pod, bound: Bound, function: Option<&Cnf>) -> PodBinding {
+/// A pod's binding, its directions still open, and what policies say of it.
+pub(crate) type Seat = (PodBinding, Arc<Bound>);
+
+/// A pod's place in its node's configuration, its directions still open.
+pub(crate) fn binding(pod: &Pod, function: Option<&Cnf>) -> PodBinding {
     PodBinding {
         namespace: pod.namespace.clone(),
         name: pod.name.clone(),
         uid: pod.uid.clone(),
         interface: pod.interface,
-        ingress: bound.ingress,
-        egress: bound.egress,
+        ingress: None,
+        egress: None,
         interfaces: function.map(|f| f.interfaces.clone()).unwrap_or_default(),
         forwarding: function.map(|f| f.forwarding).unwrap_or_default(),
     }
+}
+
+/// Puts pods, sorted, into a configuration, and each set of policies that one of them has once.
+pub(crate) fn seat(spec: &mut VppConfigSpec, seats: Vec<Seat>) {
+    let mut sets: Vec<&DirectionBinding> = Vec::new();
+    let mut last: Option<&Arc<Bound>> = None;
+    for (_, bound) in &seats {
+        // Long lists are often the same one: not compared with themselves.
+        if !last.is_some_and(|last| Arc::ptr_eq(last, bound)) {
+            sets.extend(
+                [&*bound.ingress, &*bound.egress]
+                    .into_iter()
+                    .filter(|set| !set.is_open()),
+            );
+        }
+        last = Some(bound);
+    }
+    sets.sort_unstable_by_key(|set| std::ptr::from_ref(*set));
+    sets.dedup_by_key(|set| std::ptr::from_ref(*set));
+    sets.sort_unstable();
+    sets.dedup();
+    let sets: Vec<DirectionBinding> = sets.into_iter().cloned().collect();
+    let mut known: HashMap<*const DirectionBinding, Option<u16>> = HashMap::new();
+    let mut place = |set: &DirectionBinding| {
+        *known
+            .entry(std::ptr::from_ref(set))
+            .or_insert_with(|| u16::try_from(sets.binary_search(set).ok()?).ok())
+    };
+    let places: Vec<[Option<u16>; 2]> = seats
+        .iter()
+        .map(|(_, bound)| [place(&bound.ingress), place(&bound.egress)])
+        .collect();
+    spec.pods = seats
+        .into_iter()
+        .zip(places)
+        .map(|((binding, _), [ingress, egress])| PodBinding {
+            ingress,
+            egress,
+            ..binding
+        })
+        .collect();
+    spec.policy_sets = sets;
 }
 
 /// What to tell of a node that has more pods than fit, by this many.

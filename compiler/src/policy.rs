@@ -4,6 +4,7 @@
 //! (pods of many namespaces), in its actions, and in isolating nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crds::net::{PortMatch, Protocol};
 use crds::policy::{CLUSTER_POLICY_PREFIX, cluster_policy_name};
@@ -171,156 +172,144 @@ impl From<&ClusterPolicy> for Speaks {
     }
 }
 
-/// A ClusterNetworkPolicy's place among those that select a pod: sorts in order of evaluation.
-/// Where priorities are equal the API leaves the order open; here it is that of the names.
+/// A policy's place in the order of evaluation: by tier, priority, namespace and name. Where
+/// ClusterNetworkPolicies have equal priorities the API leaves the order open; here it is that of the
+/// names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     tier: PolicyTier,
+    /// Lower first; 0 in the NetworkPolicy tier.
     priority: i32,
-    name: String,
+    /// Key of the VppPolicy.
+    key: ObjectKey,
 }
 
-impl From<&ClusterPolicy> for Rank {
-    fn from(policy: &ClusterPolicy) -> Self {
+impl Rank {
+    /// The rank of a ClusterNetworkPolicy, whose VppPolicy is in the system namespace.
+    pub(crate) fn of_cluster(system_namespace: &str, policy: &ClusterPolicy) -> Self {
+        let name = cluster_policy_name(policy.tier, &policy.name);
         Self {
             tier: policy.tier,
             priority: policy.priority,
-            name: policy.name.clone(),
+            key: ObjectKey::new(system_namespace, name),
+        }
+    }
+}
+
+impl From<&Policy> for Rank {
+    fn from(policy: &Policy) -> Self {
+        Self {
+            tier: PolicyTier::NetworkPolicy,
+            priority: 0,
+            key: policy.key(),
         }
     }
 }
 
 /// What policies say of a pod.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bound {
-    pub(crate) ingress: DirectionBinding,
-    pub(crate) egress: DirectionBinding,
+    pub(crate) ingress: Arc<DirectionBinding>,
+    /// The same one as that of ingress, if they are equal.
+    pub(crate) egress: Arc<DirectionBinding>,
     /// Whether policies had to be left out.
     pub(crate) too_many: bool,
 }
 
 impl Bound {
-    /// What policies of a namespace, given by name in order, say of a pod that they select.
+    /// What policies, given in order of rank, say of a pod that they select.
     ///
-    /// Whether a direction is isolated depends on the policies that speak of it, not on their rules.
-    /// Policies beyond the bound are left out: then less is accepted than the user wants, not more.
-    pub(crate) fn by<'p>(
-        system_namespace: &str,
-        namespace: &str,
-        policies: impl Iterator<Item = (&'p str, Speaks)>,
-    ) -> Self {
-        let mut bound = Self::default();
-        for (name, speaks) in policies {
-            let directions = [
-                (&mut bound.ingress, speaks.ingress),
-                (&mut bound.egress, speaks.egress),
-            ];
-            for (binding, speaks) in directions {
-                if !speaks {
+    /// Whether a direction is isolated depends on the NetworkPolicies that speak of it, not on their
+    /// rules; an isolated direction never gets to the Baseline tier. Policies beyond the bound are
+    /// left out and the direction is closed: then less is accepted than the user wants, not more.
+    pub(crate) fn by<'p>(system_namespace: &str, policies: impl Iterator<Item = (&'p Rank, Speaks)>) -> Self {
+        let mut too_many = false;
+        let mut directions = [DirectionBinding::default(), DirectionBinding::default()];
+        // Policies before the Baseline tier.
+        let mut before = [0; 2];
+        for (rank, speaks) in policies {
+            let directions = directions.iter_mut().zip(&mut before);
+            for ((binding, before), speaks) in directions.zip([speaks.ingress, speaks.egress]) {
+                let baseline = rank.tier == PolicyTier::Baseline;
+                if !speaks || (baseline && binding.isolated) {
                     continue;
                 }
-                binding.isolated = true;
-                if is_reserved(system_namespace, namespace, name) {
-                    continue;
+                let ObjectKey { namespace, name } = &rank.key;
+                if rank.tier == PolicyTier::NetworkPolicy {
+                    binding.isolated = true;
+                    if is_reserved(system_namespace, namespace, name) {
+                        continue;
+                    }
                 }
                 if binding.policies.len() == MAX_BOUND_POLICIES {
-                    bound.too_many = true;
+                    too_many = true;
+                    binding.isolated = true;
+                    // Baseline policies of which some are missing decide nothing.
+                    binding.policies.truncate(*before);
                     continue;
                 }
                 binding.policies.push(PolicyRef {
-                    namespace: namespace.to_owned(),
-                    name: name.to_owned(),
+                    namespace: namespace.clone(),
+                    name: name.clone(),
                 });
+                *before += usize::from(!baseline);
             }
         }
-        bound
-    }
-
-    /// Adds the ClusterNetworkPolicies that select the pod, given in order: those of the Admin tier
-    /// come before the pod's own policies, those of the Baseline tier apply where no policy of the
-    /// pod's own isolates it.
-    ///
-    /// Beyond the bound nothing may be left out that could deny: then the direction is isolated.
-    pub(crate) fn within_tiers(mut self, system_namespace: &str, policies: &[(&Rank, Speaks)]) -> Self {
-        let refs = |speaks: fn(&Speaks) -> bool, tier: PolicyTier| {
-            let speaking = policies.iter();
-            let speaking = speaking.filter(move |(rank, says)| rank.tier == tier && speaks(says));
-            speaking.map(|(rank, _)| PolicyRef {
-                namespace: system_namespace.to_owned(),
-                name: cluster_policy_name(rank.tier, &rank.name),
-            })
+        let [ingress, egress] = directions;
+        let ingress = Arc::new(ingress);
+        let egress = if egress == *ingress {
+            Arc::clone(&ingress)
+        } else {
+            Arc::new(egress)
         };
-        let (ingress, egress) = (|speaks: &Speaks| speaks.ingress, |speaks: &Speaks| speaks.egress);
-        let mut around = |binding: &mut DirectionBinding, speaks| {
-            let admin = refs(speaks, PolicyTier::Admin);
-            let baseline = refs(speaks, PolicyTier::Baseline);
-            self.too_many |= enclose(binding, admin.collect(), baseline.collect());
-        };
-        around(&mut self.ingress, ingress);
-        around(&mut self.egress, egress);
-        self
+        Self {
+            ingress,
+            egress,
+            too_many,
+        }
     }
 
     /// Which ClusterNetworkPolicies select a pod whose namespace has not been seen yet can't be
     /// told: while there are any, nothing passes.
-    pub(crate) fn of_unknown_namespace(self, cluster: &Cluster) -> Self {
-        if cluster.cluster_policies().next().is_none() {
-            return self;
-        }
-        let closed = DirectionBinding {
+    pub(crate) fn of_unknown_namespace() -> Self {
+        let closed = Arc::new(DirectionBinding {
             isolated: true,
             policies: Vec::new(),
-        };
+        });
         Self {
-            ingress: closed.clone(),
+            ingress: Arc::clone(&closed),
             egress: closed,
             too_many: false,
         }
     }
 }
 
-/// Puts the policies of the other tiers around the pod's own; returns whether some had to be left out.
-fn enclose(binding: &mut DirectionBinding, admin: Vec<PolicyRef>, mut baseline: Vec<PolicyRef>) -> bool {
-    let admins = admin.len();
-    let own = std::mem::replace(&mut binding.policies, admin);
-    binding.policies.extend(own);
-    if !binding.isolated {
-        binding.policies.append(&mut baseline);
-    }
-    let too_many = binding.policies.len() > MAX_BOUND_POLICIES;
-    if too_many {
-        if !binding.isolated {
-            // Baseline policies of which some are missing decide nothing.
-            binding.policies.truncate(admins);
-        }
-        binding.policies.truncate(MAX_BOUND_POLICIES);
-        binding.isolated = true;
-    }
-    too_many
-}
-
 /// The policies that select a pod, and what they say of it.
 pub(crate) fn bindings(cluster: &Cluster, system_namespace: &str, pod: &Pod) -> Bound {
-    let selecting = cluster
+    let own = cluster
         .policies_in(&pod.namespace)
-        .filter(|policy| policy.pods.matches(&pod.labels));
-    let own = Bound::by(
+        .filter(|policy| policy.pods.matches(&pod.labels))
+        .map(|policy| (Rank::from(policy), Speaks::from(policy)));
+    let mut selecting: BTreeMap<Rank, Speaks> = own.collect();
+    match cluster.namespace(&pod.namespace) {
+        None if cluster.cluster_policies().next().is_some() => return Bound::of_unknown_namespace(),
+        None => {}
+        Some(namespace) => {
+            let tiers = cluster.cluster_policies().filter(|policy| {
+                let PodEnd { pods, namespaces } = &policy.subject;
+                let there = namespaces.as_ref();
+                there.is_some_and(|there| there.matches(&namespace.labels)) && pods.matches(&pod.labels)
+            });
+            selecting.extend(tiers.map(|policy| {
+                let rank = Rank::of_cluster(system_namespace, policy);
+                (rank, Speaks::from(policy))
+            }));
+        }
+    }
+    Bound::by(
         system_namespace,
-        &pod.namespace,
-        selecting.map(|policy| (policy.name.as_str(), Speaks::from(policy))),
-    );
-    let Some(namespace) = cluster.namespace(&pod.namespace) else {
-        return own.of_unknown_namespace(cluster);
-    };
-    let selecting = cluster.cluster_policies().filter(|policy| {
-        let PodEnd { pods, namespaces } = &policy.subject;
-        let there = namespaces.as_ref();
-        there.is_some_and(|there| there.matches(&namespace.labels)) && pods.matches(&pod.labels)
-    });
-    let mut ranked: Vec<(Rank, Speaks)> = selecting.map(|policy| (policy.into(), policy.into())).collect();
-    ranked.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    let ranked: Vec<(&Rank, Speaks)> = ranked.iter().map(|(rank, speaks)| (rank, *speaks)).collect();
-    own.within_tiers(system_namespace, &ranked)
+        selecting.iter().map(|(rank, speaks)| (rank, *speaks)),
+    )
 }
 
 /// What to tell of a pod whose policies had to be left out.

@@ -62,9 +62,13 @@ fn verdict<'o>(output: &'o Output, name: &str) -> &'o ChainVerdict {
 }
 
 /// A steer in one line: `node direction hop: at → to`.
-fn line((node, steer): &(&str, &ChainSteer)) -> String {
+fn line(output: &Output, node: &str, steer: &ChainSteer) -> String {
     let at = match &steer.at {
-        SteerPoint::Pods { uids } => format!("pods {}", uids.join("+")),
+        SteerPoint::Pods(places) => {
+            let pods = &output.configs[node].spec.pods;
+            let uids = places.iter().map(|place| pods[usize::from(*place)].uid.as_str());
+            format!("pods {}", uids.collect::<Vec<_>>().join("+"))
+        }
         SteerPoint::Function { uid, interface } => format!("{uid}.{interface}"),
         SteerPoint::Tunnel { node, .. } => format!("tunnel from {node}"),
     };
@@ -82,7 +86,8 @@ fn line((node, steer): &(&str, &ChainSteer)) -> String {
 }
 
 fn lines(output: &Output) -> Vec<String> {
-    steers(output).iter().map(line).collect()
+    let steers = steers(output).into_iter();
+    steers.map(|(node, steer)| line(output, node, steer)).collect()
 }
 
 #[test]

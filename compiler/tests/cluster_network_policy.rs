@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{End, binding, cluster, compiled, ip, key, member_texts, passes, reasons};
+use common::{End, binding, cluster, compiled, direction, ip, key, member_texts, passes, reasons};
 use compiler::{Output, Settings, compile};
 use crds::net::Protocol::{self, Sctp, Tcp, Udp};
 use crds::policy::cluster_policy_name;
@@ -117,10 +117,11 @@ fn a_policy_isolates_nothing_and_speaks_of_directions_with_rules_only() {
             ("web", "teller", Tcp, 80, true),
         ],
     );
-    let web = binding(&output, "web").unwrap();
-    assert!(!web.ingress.isolated);
-    assert_eq!(web.ingress.policies.len(), 1);
-    assert!(web.egress.is_open(), "no egress rules: egress is not affected");
+    let web = direction(&output, "web", true).unwrap();
+    assert!(!web.isolated);
+    assert_eq!(web.policies.len(), 1);
+    let web = direction(&output, "web", false).unwrap();
+    assert!(web.is_open(), "no egress rules: egress is not affected");
     assert!(output.problems.is_empty(), "{:?}", output.problems);
 }
 
@@ -134,7 +135,7 @@ fn the_subject_is_namespaces_or_pods_and_never_host_network_pods() {
     };
     let bound = |output: &Output| {
         let pods = ["web", "api", "teller"];
-        pods.map(|pod| !binding(output, pod).unwrap().ingress.is_open())
+        pods.map(|pod| !direction(output, pod, true).unwrap().is_open())
     };
     for (text, selected) in [
         ("{namespaces: {}}", [true, true, true]),
@@ -654,11 +655,12 @@ spec: {nodeName: n1, containers: []}
 status: {phase: Running, podIPs: [{ip: 10.1.0.9}]}
 ";
     let output = with(stray);
-    assert!(binding(&output, "stray").unwrap().ingress.is_open());
+    assert!(direction(&output, "stray", true).unwrap().is_open());
     let output = with(&format!("{stray}\n{}", on_a(DENY_FROM_B)));
-    let stray = binding(&output, "stray").unwrap();
-    assert!(stray.ingress.isolated && stray.egress.isolated);
-    assert!(stray.ingress.policies.is_empty());
+    for ingress in [true, false] {
+        let stray = direction(&output, "stray", ingress).unwrap();
+        assert!(stray.isolated && stray.policies.is_empty());
+    }
 }
 
 #[test]
@@ -709,9 +711,9 @@ status: {phase: Running, podIPs: [{ip: 10.1.0.7}]}
     let output = with(&format!("{}{thief}", on_a(DENY_FROM_B)));
     rows(&output, &[("teller", "web", Tcp, 80, false)]);
     assert_eq!(reasons(&output), ["ReservedName"]);
-    let sys = binding(&output, "sys").unwrap();
+    let sys = direction(&output, "sys", true).unwrap();
     assert!(
-        sys.ingress.isolated && sys.ingress.policies.is_empty(),
+        sys.isolated && sys.policies.is_empty(),
         "isolated, accepting nothing"
     );
     // Alone it is no less closed, and is not there in place of a policy that may come.
@@ -757,9 +759,9 @@ fn more_policies_than_fit_close_the_direction() {
     for tier in ["Admin", "Baseline"] {
         let many: String = (0..1025).map(|n| deny(format!("p{n:04}"), tier)).collect();
         let output = with(&many);
-        let api = binding(&output, "api").unwrap();
-        assert!(api.ingress.isolated, "{tier}");
-        assert_eq!(api.ingress.policies.len(), if tier == "Admin" { 1024 } else { 0 });
+        let api = direction(&output, "api", true).unwrap();
+        assert!(api.isolated, "{tier}");
+        assert_eq!(api.policies.len(), if tier == "Admin" { 1024 } else { 0 });
         assert_eq!(reasons(&output), ["TooManyPolicies"]);
         rows(&output, &[("203.0.113.9", "api", Tcp, 80, false)]);
     }

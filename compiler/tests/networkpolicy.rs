@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{End, binding, cluster, compiled, ip, key, member_texts, passes, reasons};
+use common::{End, binding, cluster, compiled, direction, ip, key, member_texts, passes, reasons};
 use compiler::{Output, Settings, compile};
 use crds::net::Protocol::{self, Sctp, Tcp, Udp};
 
@@ -113,9 +113,10 @@ fn row_1_policy_types_default_to_ingress_and_to_egress_only_with_egress_rules() 
         ("{podSelector: {}, policyTypes: [Ingress, Egress]}", true, true),
     ] {
         let output = with(spec);
-        let web = binding(&output, "web").unwrap();
-        assert_eq!(web.ingress.isolated, ingress, "ingress of {spec}");
-        assert_eq!(web.egress.isolated, egress, "egress of {spec}");
+        for (into, isolated) in [(true, ingress), (false, egress)] {
+            let web = direction(&output, "web", into).unwrap();
+            assert_eq!(web.isolated, isolated, "ingress {into} of {spec}");
+        }
     }
 }
 
@@ -452,9 +453,9 @@ spec: {{nodeName: n1, containers: []}}
 status: {{phase: Pending}}",
         policy("p", "{podSelector: {}}"),
     ));
-    let young = binding(&output, "young").unwrap();
-    assert!(young.ingress.isolated);
-    assert_eq!(young.ingress.policies[0].name, "p");
+    let young = direction(&output, "young", true).unwrap();
+    assert!(young.isolated);
+    assert_eq!(young.policies[0].name, "p");
 }
 
 #[test]
@@ -537,7 +538,7 @@ fn row_18_a_label_change_moves_pods_in_and_out() {
     cluster.upsert_pod(web);
     let output = compile(&cluster, &Settings::default());
     rows(&output, &[("api", "web", Tcp, 80, true)]);
-    assert!(!binding(&output, "web").unwrap().ingress.isolated);
+    assert!(!direction(&output, "web", true).unwrap().isolated);
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod net;
 pub mod peer_slice;
 pub mod policy;
+pub mod reference;
 pub mod revision;
 pub mod service_chain;
 pub mod service_slice;

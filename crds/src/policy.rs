@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::net::{Cidr, PortMatch};
+use crate::reference::reference;
 
 /// Most members of one [`VppAddressSet`] slice.
 pub const MAX_SET_MEMBERS: usize = 250;
@@ -122,14 +123,21 @@ pub struct PolicyRule {
 }
 
 /// Names an address set: all [`VppAddressSet`] slices of this namespace whose `spec.set` equals `name`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+///
+/// In text `NAMESPACE/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SetRef {
     /// Namespace of the set's slices.
     pub namespace: String,
     /// Name of the set (`spec.set` of its slices).
     pub name: String,
 }
+
+reference!(
+    SetRef,
+    "SetRef",
+    "NAMESPACE/NAME of an address set: all VppAddressSets of the namespace whose spec.set is the name."
+);
 
 /// A slice of an address set: at most 250 members. Slice 0 exists even when the set is empty, so a
 /// reader can tell "empty" from "not seen yet".

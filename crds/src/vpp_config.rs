@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cnf::{Forwarding, InterfaceKind, InterfaceRole};
 use crate::net::{Cidr, PortMatch};
 use crate::policy::SetRef;
+use crate::reference::reference;
 
 /// What is particular to one node; the object is named like its Node.
 ///
@@ -63,6 +64,11 @@ use crate::policy::SetRef;
     ),
     derive = "PartialEq"
 )]
+#[x_kube(
+    validation = Rule::new(
+        "!has(self.pods) || self.pods.all(p, (!has(p.ingress) || (has(self.policySets) && p.ingress < self.policySets.size())) && (!has(p.egress) || (has(self.policySets) && p.egress < self.policySets.size())))"
+    ).message("ingress and egress of a pod must be places in policySets"),
+)]
 #[serde(rename_all = "camelCase")]
 pub struct VppConfigSpec {
     /// Hash of the rest of the spec: readers skip an equal revision.
@@ -72,6 +78,10 @@ pub struct VppConfigSpec {
     /// How pods' packets travel between nodes.
     #[serde(default)]
     pub transport: Transport,
+    /// What policies say of the node's pods, each once, sorted. Pods name them by place, counted from 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub policy_sets: Vec<DirectionBinding>,
     /// Pods scheduled to the node (host-network pods excluded), sorted by namespace and name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 512))]
@@ -80,6 +90,36 @@ pub struct VppConfigSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub chains: Vec<ChainSteer>,
+}
+
+impl VppConfigSpec {
+    /// What policies say of one direction of a pod whose binding names this place in `policySets`.
+    ///
+    /// `None` if there is no such place: what is meant can't be told, and nothing may pass.
+    pub fn policy_set(&self, place: Option<u16>) -> Option<&DirectionBinding> {
+        const OPEN: &DirectionBinding = &DirectionBinding {
+            isolated: false,
+            policies: Vec::new(),
+        };
+        match place {
+            None => Some(OPEN),
+            Some(place) => self.policy_sets.get(usize::from(place)),
+        }
+    }
+
+    /// The place of a set, which is added at the end if it is new. A direction that is open has none.
+    pub fn place_of(&mut self, set: DirectionBinding) -> Option<u16> {
+        if set.is_open() {
+            return None;
+        }
+        let known = self.policy_sets.iter().position(|known| *known == set);
+        let place = known.unwrap_or_else(|| {
+            self.policy_sets.push(set);
+            self.policy_sets.len() - 1
+        });
+        // Beyond all bounds it names no set, and the direction is closed.
+        Some(u16::try_from(place).unwrap_or(u16::MAX))
+    }
 }
 
 /// Who the node is.
@@ -147,29 +187,35 @@ pub struct PodBinding {
     /// UID of the pod: the same name later is another pod.
     pub uid: String,
     /// How `eth0` is attached.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub interface: InterfaceKind,
-    /// What may reach the pod.
-    #[serde(default, skip_serializing_if = "DirectionBinding::is_open")]
-    pub ingress: DirectionBinding,
-    /// What the pod may reach.
-    #[serde(default, skip_serializing_if = "DirectionBinding::is_open")]
-    pub egress: DirectionBinding,
+    /// What may reach the pod: a place in `policySets`; absent means everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1023))]
+    pub ingress: Option<u16>,
+    /// What the pod may reach: a place in `policySets`; absent means everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1023))]
+    pub egress: Option<u16>,
     /// Further interfaces, for pods that are a network function.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub interfaces: Vec<FunctionInterface>,
     /// Who forwards between those interfaces.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub forwarding: Forwarding,
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// Policies of one direction, in order of evaluation. The direction is the pod's.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DirectionBinding {
     /// Whether what no policy accepts is denied.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub isolated: bool,
     /// Policies to evaluate, by tier, priority, namespace and name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -184,15 +230,16 @@ impl DirectionBinding {
     }
 }
 
-/// Names a VppPolicy.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+/// Names a VppPolicy; in text `NAMESPACE/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyRef {
     /// Namespace of the VppPolicy.
     pub namespace: String,
     /// Name of the VppPolicy.
     pub name: String,
 }
+
+reference!(PolicyRef, "PolicyRef", "NAMESPACE/NAME of a VppPolicy.");
 
 /// An interface of a function's pod beside `eth0`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -203,7 +250,7 @@ pub struct FunctionInterface {
     /// Which way the chain's traffic passes it.
     pub role: InterfaceRole,
     /// How it is attached.
-    #[serde(default, rename = "type")]
+    #[serde(default, rename = "type", skip_serializing_if = "is_default")]
     pub kind: InterfaceKind,
 }
 
@@ -218,8 +265,10 @@ pub struct ChainSteer {
     /// Name of the ServiceChain.
     pub chain: String,
     /// Direction of travel.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub direction: ChainDirection,
     /// Hop at which the packet arrives, from 0, counted in the direction of travel.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub hop: u32,
     /// Where the packets appear.
     pub at: SteerPoint,
@@ -231,9 +280,10 @@ pub struct ChainSteer {
 }
 
 /// Direction of travel through a chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum ChainDirection {
     /// From the classifier's `from` to its `to`.
+    #[default]
     Forward,
     /// Replies, functions in reverse order.
     Reverse,
@@ -243,13 +293,8 @@ pub enum ChainDirection {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum SteerPoint {
-    /// Packets that these local pods send from `eth0`.
-    #[serde(rename_all = "camelCase")]
-    Pods {
-        /// UIDs of the pods, sorted.
-        #[schemars(length(max = 512))]
-        uids: Vec<String>,
-    },
+    /// Packets that these local pods send from `eth0`: their places in `pods`, counted from 0, sorted.
+    Pods(#[schemars(length(max = 512), inner(range(max = 511)))] Vec<u16>),
     /// Packets that leave a local function's interface.
     #[serde(rename_all = "camelCase")]
     Function {
@@ -279,7 +324,7 @@ pub struct SteerMatch {
     #[schemars(length(max = 16))]
     pub ports: Vec<PortMatch>,
     /// Whether `ports` are the packet's source ports (replies) rather than its destination ports.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub source_ports: bool,
 }
 

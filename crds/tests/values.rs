@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crds::conditions;
 use crds::net::{Cidr, PortMatch, Protocol};
+use crds::vpp_config::PolicyRef;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
@@ -40,6 +41,20 @@ fn a_bad_cidr_is_refused_with_what_to_write_instead() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("write ADDRESS/LENGTH"), "{error}");
+}
+
+#[test]
+fn references_are_one_text() {
+    let reference = PolicyRef {
+        namespace: "shop".into(),
+        name: "allow-web".into(),
+    };
+    assert_eq!(serde_json::to_string(&reference).unwrap(), "\"shop/allow-web\"");
+    assert_eq!("shop/allow-web".parse(), Ok(reference));
+    for text in ["shop", "/allow-web", "shop/", "shop/allow/web", ""] {
+        let error = serde_json::from_str::<PolicyRef>(&format!("{text:?}")).unwrap_err();
+        assert!(error.to_string().contains("write NAMESPACE/NAME"), "{error}");
+    }
 }
 
 #[test]

@@ -21,7 +21,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use cni_shim::{AttachmentKey, CniError};
-use crds::vpp_config::PodBinding;
 use crds::{VppConfig, VppConfigSpec};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -37,7 +36,7 @@ use crate::host::HostSide;
 use crate::ipam::Ipam;
 use crate::metrics::Metrics;
 use crate::objects::Rule;
-use crate::statefile::{Saved, StateFile};
+use crate::statefile::{Retained, Saved, StateFile};
 use crate::vpp::Vpp;
 use crate::watch::Change;
 
@@ -88,7 +87,7 @@ pub struct Agent {
     spec: Option<(VppConfigSpec, Option<i64>)>,
     /// Bindings of attached pods that the configuration no longer has, by UID: what runs keeps its interface and its
     /// policies until the runtime deletes it.
-    retained: BTreeMap<String, PodBinding>,
+    retained: BTreeMap<String, Retained>,
     cluster: Cluster,
     /// Whether the API server, rather than the disk, told us of the cluster, by kind.
     synced: Synced,
@@ -339,14 +338,17 @@ impl Agent {
         }
         self.ipam.change_cidrs(&config.spec.node.pod_cidrs);
         let before = self.spec.replace((config.spec, config.metadata.generation));
-        self.retain_bindings(before.map(|(spec, _)| spec.pods).unwrap_or_default());
+        self.retain_bindings(before.map(|(spec, _)| spec).unwrap_or_default());
     }
 
     /// Keeps the bindings of attached pods that are no longer bound, and drops those of pods that are bound again or
     /// detached.
-    fn retain_bindings(&mut self, before: Vec<PodBinding>) {
-        for binding in before {
-            self.retained.entry(binding.uid.clone()).or_insert(binding);
+    fn retain_bindings(&mut self, mut before: VppConfigSpec) {
+        for binding in std::mem::take(&mut before.pods) {
+            let uid = binding.uid.clone();
+            self.retained
+                .entry(uid)
+                .or_insert_with(|| Retained::of(binding, &before));
         }
         let bound: BTreeSet<&str> = self
             .spec
@@ -366,7 +368,9 @@ impl Agent {
             return Some(Cow::Borrowed(spec));
         }
         let mut spec = spec.clone();
-        spec.pods.extend(self.retained.values().cloned());
+        for retained in self.retained.values() {
+            retained.restore(&mut spec);
+        }
         Some(Cow::Owned(spec))
     }
 

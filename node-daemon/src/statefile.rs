@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crds::VppConfigSpec;
 use crds::net::Cidr;
-use crds::vpp_config::PodBinding;
+use crds::vpp_config::{DirectionBinding, PodBinding};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
@@ -25,11 +25,49 @@ pub struct Saved {
     /// Its generation.
     pub generation: Option<i64>,
     /// Bindings of attached pods that the configuration no longer has, by UID.
-    pub retained: BTreeMap<String, PodBinding>,
+    pub retained: BTreeMap<String, Retained>,
     /// The rest of the cluster.
     pub cluster: Cluster,
     /// Destinations excluded from source NAT: VPP does not tell them.
     pub excluded: BTreeSet<Cidr>,
+}
+
+/// A binding that the configuration had, with what policies said of the pod then.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retained {
+    /// The binding; the places it names are those of a configuration that is gone.
+    pub binding: PodBinding,
+    /// What might reach the pod; `None` if it named no set.
+    pub ingress: Option<DirectionBinding>,
+    /// What the pod might reach; `None` if it named no set.
+    pub egress: Option<DirectionBinding>,
+}
+
+impl Retained {
+    /// A binding of `spec`.
+    pub fn of(binding: PodBinding, spec: &VppConfigSpec) -> Self {
+        Self {
+            ingress: spec.policy_set(binding.ingress).cloned(),
+            egress: spec.policy_set(binding.egress).cloned(),
+            binding,
+        }
+    }
+
+    /// Puts the pod back, into another configuration.
+    pub fn restore(&self, spec: &mut VppConfigSpec) {
+        // What named no set then must not name one now.
+        let mut place = |set: &Option<DirectionBinding>| match set {
+            Some(set) => spec.place_of(set.clone()),
+            None => Some(u16::MAX),
+        };
+        let binding = PodBinding {
+            ingress: place(&self.ingress),
+            egress: place(&self.egress),
+            ..self.binding.clone()
+        };
+        spec.pods.push(binding);
+    }
 }
 
 /// The file. Methods block on the disk.
@@ -60,7 +98,10 @@ impl StateFile {
         match serde_json::from_slice(&bytes) {
             Ok(saved) => Some(saved),
             Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "the last state cannot be read");
+                tracing::error!(
+                    path = %self.path.display(), %error,
+                    "the last state cannot be read and is as good as none: pods get theirs once the API server answers"
+                );
                 None
             }
         }
@@ -96,6 +137,8 @@ impl StateFile {
 
 #[cfg(test)]
 mod tests {
+    use crds::vpp_config::PolicyRef;
+
     use super::*;
 
     #[test]
@@ -112,5 +155,56 @@ mod tests {
         assert_eq!(StateFile::new(directory.path()).load(), Some(saved));
         fs::write(directory.path().join("state.json"), b"{\"spec\":").unwrap();
         assert_eq!(StateFile::new(directory.path()).load(), None);
+    }
+
+    /// As long as pods held their policies themselves.
+    #[test]
+    fn a_state_of_another_shape_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let pod = r#"{"namespace": "n", "name": "p", "uid": "u", "interface": "Tap", "forwarding": "Kernel",
+                      "ingress": {"isolated": true, "policies": [{"namespace": "n", "name": "deny"}]}}"#;
+        for text in [
+            format!(r#"{{"spec": {{"revision": "r", "node": {{"id": 1}}, "pods": [{pod}]}}}}"#),
+            format!(r#"{{"retained": {{"u": {pod}}}}}"#),
+        ] {
+            fs::write(directory.path().join("state.json"), &text).unwrap();
+            assert_eq!(StateFile::new(directory.path()).load(), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_retained_binding_keeps_its_policies_in_another_configuration() {
+        let set = |name: &str| DirectionBinding {
+            isolated: true,
+            policies: vec![PolicyRef {
+                namespace: "n".into(),
+                name: name.into(),
+            }],
+        };
+        let mut before = VppConfigSpec {
+            policy_sets: vec![set("a"), set("b")],
+            ..VppConfigSpec::default()
+        };
+        let pod = |ingress, egress| PodBinding {
+            ingress,
+            egress,
+            ..PodBinding::default()
+        };
+        let kept = [pod(Some(1), Some(0)), pod(None, Some(2))].map(|pod| Retained::of(pod, &before));
+        before.policy_sets = vec![set("c"), set("b")];
+        kept.iter().for_each(|kept| kept.restore(&mut before));
+        let sets: Vec<_> = before
+            .pods
+            .iter()
+            .map(|pod| [before.policy_set(pod.ingress), before.policy_set(pod.egress)])
+            .collect();
+        assert_eq!(
+            sets,
+            [
+                [Some(&set("b")), Some(&set("a"))],
+                // Open stays open, and what was not known stays unknown.
+                [Some(&DirectionBinding::default()), None],
+            ]
+        );
     }
 }

@@ -91,15 +91,17 @@ async fn an_add_waits_for_the_pods_binding_and_isolates_from_the_first_packet() 
     let there = addresses(&node.cni("ADD", &open).await.ok());
     let sender = open.socket(there[0], 0);
     let mut isolated = shut.binding();
-    isolated.ingress = DirectionBinding {
+    let mut both = spec(vec![]);
+    isolated.ingress = both.place_of(DirectionBinding {
         isolated: true,
         policies: vec![],
-    };
+    });
+    both.pods = vec![open.binding(), isolated];
 
     let adding = node.cni("ADD", &shut);
     let telling = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        node.configure(spec(vec![open.binding(), isolated.clone()])).await;
+        node.configure(both.clone()).await;
     };
     // Sent all the while: the next address is known beforehand, and nothing may come through even once.
     let target: IpAddr = "10.77.1.3".parse().unwrap();

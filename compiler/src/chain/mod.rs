@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crds::SetRef;
 use crds::service_chain::{FailurePolicy, PathHop};
-use crds::vpp_config::{ChainDirection, ChainSteer, SteerMatch};
+use crds::vpp_config::{ChainDirection, SteerMatch};
 
 use crate::cluster::Cluster;
 use crate::cnf::Cnfs;
@@ -17,6 +17,7 @@ use crate::output::MAX_NODE_PODS;
 use crate::output::{ChainVerdict, Settings, Traffic, Verdict};
 use crate::sets::{SetKey, Sets, select};
 use path::{Claims, Stage};
+pub use steers::Steer;
 use steers::{Hop, Journey};
 
 /// Most steers of one node (the schema's bound).
@@ -28,7 +29,7 @@ pub struct Chains {
     /// What became of each.
     pub verdicts: BTreeMap<ObjectKey, ChainVerdict>,
     /// Steers by node, sorted.
-    pub steers: BTreeMap<String, Vec<ChainSteer>>,
+    pub steers: BTreeMap<String, Vec<Steer>>,
 }
 
 /// Compiles every ServiceChain.
@@ -156,7 +157,7 @@ struct Plan {
     resolved: Verdict,
     traffic: Traffic,
     path: Vec<PathHop>,
-    steers: Vec<(String, ChainSteer)>,
+    steers: Vec<(String, Steer)>,
 }
 
 impl Plan {

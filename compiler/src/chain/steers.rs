@@ -16,7 +16,28 @@
 
 use std::collections::BTreeMap;
 
-use crds::vpp_config::{ChainDirection, ChainSteer, SteerMatch, SteerPoint, SteerTarget};
+use crds::vpp_config::{ChainDirection, ChainSteer, PodBinding, SteerMatch, SteerPoint, SteerTarget};
+
+/// A steer whose pods have no places yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Steer {
+    steer: ChainSteer,
+    /// UIDs of the pods whose packets it takes, sorted.
+    uids: Vec<String>,
+}
+
+impl Steer {
+    /// The steer in the configuration of a node that has these pods.
+    pub fn placed(&self, pods: &[PodBinding]) -> ChainSteer {
+        let mut steer = self.steer.clone();
+        if let SteerPoint::Pods(places) = &mut steer.at {
+            let pods = (0..).zip(pods);
+            let taken = pods.filter(|(_, pod)| self.uids.binary_search(&pod.uid).is_ok());
+            places.extend(taken.map(|(place, _)| place));
+        }
+        steer
+    }
+}
 
 /// A function's pod on the path, in the direction of travel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +84,8 @@ pub struct Journey<'a> {
 }
 
 impl Journey<'_> {
-    fn steer(&self, hop: usize, at: SteerPoint, match_: Option<SteerMatch>, to: SteerTarget) -> ChainSteer {
-        ChainSteer {
+    fn steer(&self, hop: usize, at: SteerPoint, match_: Option<SteerMatch>, to: SteerTarget) -> Steer {
+        let steer = ChainSteer {
             namespace: self.namespace.to_owned(),
             chain: self.chain.to_owned(),
             direction: self.direction,
@@ -72,16 +93,23 @@ impl Journey<'_> {
             at,
             match_,
             to,
+        };
+        Steer {
+            steer,
+            uids: Vec::new(),
         }
     }
 
-    fn entry(&self, uids: &[String], to: SteerTarget) -> ChainSteer {
-        let at = SteerPoint::Pods { uids: uids.to_vec() };
-        self.steer(0, at, Some(self.match_.clone()), to)
+    fn entry(&self, uids: &[String], to: SteerTarget) -> Steer {
+        let at = SteerPoint::Pods(Vec::new());
+        Steer {
+            uids: uids.to_vec(),
+            ..self.steer(0, at, Some(self.match_.clone()), to)
+        }
     }
 
     /// Steers that drop the packets where they enter, by node.
-    pub fn drop(&self) -> Vec<(String, ChainSteer)> {
+    pub fn drop(&self) -> Vec<(String, Steer)> {
         let entries = self.entries.iter();
         entries
             .map(|(node, uids)| (node.clone(), self.entry(uids, SteerTarget::Drop {})))
@@ -89,7 +117,7 @@ impl Journey<'_> {
     }
 
     /// Steers that lead the packets along the path, by node.
-    pub fn follow(&self, path: &[Hop]) -> Vec<(String, ChainSteer)> {
+    pub fn follow(&self, path: &[Hop]) -> Vec<(String, Steer)> {
         let mut steers = Vec::new();
         let Some(first) = path.first() else {
             return steers;
@@ -113,13 +141,7 @@ impl Journey<'_> {
     }
 
     /// How packets get from a node to a hop; a tunnel also needs its other end.
-    fn towards(
-        &self,
-        hop: usize,
-        node: &str,
-        next: &Hop,
-        steers: &mut Vec<(String, ChainSteer)>,
-    ) -> SteerTarget {
+    fn towards(&self, hop: usize, node: &str, next: &Hop, steers: &mut Vec<(String, Steer)>) -> SteerTarget {
         if next.node == node {
             return next.function();
         }
@@ -137,10 +159,10 @@ impl Journey<'_> {
 }
 
 /// By chain, hop and direction; then by where the packets appear.
-pub fn sort(steers: &mut [ChainSteer]) {
-    steers.sort_by_cached_key(|steer| {
+pub fn sort(steers: &mut [Steer]) {
+    steers.sort_by_cached_key(|Steer { steer, .. }| {
         let at = match &steer.at {
-            SteerPoint::Pods { .. } => (0, String::new(), String::new()),
+            SteerPoint::Pods(_) => (0, String::new(), String::new()),
             SteerPoint::Function { uid, interface } => (1, uid.clone(), interface.clone()),
             SteerPoint::Tunnel { node, vni } => (2, node.clone(), vni.to_string()),
         };

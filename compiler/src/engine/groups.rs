@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::cluster::Cluster;
 use crate::facts::{NamedPort, ObjectKey, Pod};
-use crate::policy::Speaks;
+use crate::policy::{Rank, Speaks};
 use crate::selector::Selector;
 
 /// A group's place in the index.
@@ -42,8 +42,8 @@ pub struct Group {
     pub members: Vec<Slot>,
     /// How many members have each named port.
     ports: BTreeMap<NamedPort, u32>,
-    /// Names of the policies that apply to the members.
-    pub subjects: BTreeMap<String, Speaks>,
+    /// The policies that apply to the members.
+    pub subjects: BTreeMap<Rank, Speaks>,
     /// Sets that hold the members, or do without them.
     pub sets: BTreeSet<SetId>,
     /// Policies with named ports of the members.

@@ -1,8 +1,8 @@
 //! What depends on what, and the steps of an update.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use crds::vpp_config::ChainSteer;
 use crds::{SetRef, VppConfigSpec, VppPolicySpec};
 
 use super::change::{Published, publish, publish_all};
@@ -10,11 +10,12 @@ use super::groups::{Group, GroupId, Groups, Scope, SetId};
 use super::named_sets::{Collision, NamedSets};
 use super::pods::Pods;
 use super::{Before, Change, Dirty, SlicesOf};
+use crate::chain::Steer;
 use crate::cluster::Cluster;
 use crate::cnf::Cnfs;
 use crate::facts::{ObjectKey, Peer, Pod, Policy, Port, Problem, Rule};
-use crate::output::{ChainVerdict, Compiled, MAX_NODE_PODS, Settings, binding, too_many_pods};
-use crate::policy::{Bound, Speaks};
+use crate::output::{ChainVerdict, Compiled, MAX_NODE_PODS, Settings, binding, seat, too_many_pods};
+use crate::policy::{Bound, Rank, Speaks};
 use crate::sets::{Naming, SetKey, Sets, addresses, node_addresses, slices};
 use crate::{chain, cnf, policy, prefixes, service, topology};
 
@@ -100,7 +101,9 @@ impl Problems {
 /// What the index knows of a policy.
 #[derive(Debug)]
 struct Indexed {
+    /// The group of the pods to which it applies: of one namespace, or of many.
     subject: GroupId,
+    rank: Rank,
     speaks: Speaks,
     /// Groups of the pods whose named ports it looks at.
     named: Vec<GroupId>,
@@ -119,7 +122,7 @@ pub struct Index {
     bases: BTreeMap<String, Compiled<VppConfigSpec>>,
     cnfs: Cnfs,
     chains: BTreeMap<ObjectKey, ChainVerdict>,
-    steers: BTreeMap<String, Vec<ChainSteer>>,
+    steers: BTreeMap<String, Vec<Steer>>,
     intent_sets: Vec<SetId>,
     problems: Problems,
 }
@@ -272,7 +275,7 @@ impl Index {
         let old = self.policies.remove(key);
         if let Some(old) = &old {
             if let Some(group) = self.groups.group_mut(old.subject) {
-                group.subjects.remove(&key.name);
+                group.subjects.remove(&old.rank);
             }
             for id in &old.named {
                 if let Some(group) = self.groups.group_mut(*id) {
@@ -290,12 +293,12 @@ impl Index {
             if sets.collided() {
                 return Err(Collision);
             }
-            let speaks = Speaks::from(policy);
+            let (rank, speaks) = (Rank::from(policy), Speaks::from(policy));
             let subject = self.group(&key.namespace, &policy.pods, None, work);
             if let Some(group) = self.groups.group_mut(subject) {
-                group.subjects.insert(key.name.clone(), speaks);
+                group.subjects.insert(rank.clone(), speaks);
             }
-            selects = Some((subject, speaks));
+            selects = Some((subject, speaks, rank.clone()));
             let named = self.named(policy, subject, work);
             for id in &named {
                 if let Some(group) = self.groups.group_mut(*id) {
@@ -305,15 +308,18 @@ impl Index {
             let sets = self.acquire(sets.into_names(), work)?;
             let indexed = Indexed {
                 subject,
+                rank,
                 speaks,
                 named,
                 sets,
             };
             self.policies.insert(key.clone(), indexed);
         }
-        let selected = old.as_ref().map(|old| (old.subject, old.speaks));
+        let selected = old
+            .as_ref()
+            .map(|old| (old.subject, old.speaks, old.rank.clone()));
         if selected != selects {
-            for (group, _) in selected.into_iter().chain(selects) {
+            for (group, ..) in selected.into_iter().chain(selects) {
                 let members = self.groups.group(group).map_or(&[][..], |group| &group.members);
                 for member in members.iter().filter_map(|slot| self.pods.get(*slot)) {
                     let node = facts.cluster.pod(&member.key).and_then(|pod| pod.node.clone());
@@ -487,32 +493,33 @@ impl Index {
         let cluster = facts.cluster;
         let system_namespace = &facts.settings.system_namespace;
         // Pods in the same groups are bound to the same policies.
-        let mut bounds: HashMap<Vec<GroupId>, Bound> = HashMap::new();
+        let mut bounds = HashMap::new();
         for node in std::mem::take(&mut work.nodes) {
             let mut problems = BTreeSet::new();
             let config = self.bases.get(&node).cloned().map(|mut config| {
                 let mut left_out = 0;
+                let mut seats = Vec::new();
                 for key in self.pods.on(&node) {
                     let (Some(pod), Some(indexed)) = (cluster.pod(key), self.pods.by_key(key)) else {
                         continue;
                     };
-                    if config.spec.pods.len() == MAX_NODE_PODS {
+                    if seats.len() == MAX_NODE_PODS {
                         left_out += 1;
                         continue;
                     }
-                    let bound = self.bound(system_namespace, pod, &indexed.groups, &mut bounds);
+                    let bound = self.bound(system_namespace, &indexed.groups, &mut bounds);
                     if bound.too_many {
                         problems.insert(policy::too_many(pod));
                     }
                     let function = self.cnfs.of_pod(cluster, key);
-                    config.spec.pods.push(binding(pod, bound, function));
+                    seats.push((binding(pod, function), bound));
                 }
+                seat(&mut config.spec, seats);
                 if let Some(node) = cluster.node(&node).filter(|_| left_out > 0) {
                     problems.insert(too_many_pods(node, left_out));
                 }
-                if let Some(steers) = self.steers.get(&node) {
-                    config.spec.chains.clone_from(steers);
-                }
+                let steers = self.steers.get(&node).into_iter().flatten();
+                config.spec.chains = steers.map(|steer| steer.placed(&config.spec.pods)).collect();
                 config.spec.revision = crds::revision::short_hash(&config.spec);
                 config
             });
@@ -526,22 +533,24 @@ impl Index {
     fn bound(
         &self,
         system_namespace: &str,
-        pod: &Pod,
         groups: &[GroupId],
-        known: &mut HashMap<Vec<GroupId>, Bound>,
-    ) -> Bound {
+        known: &mut HashMap<Vec<GroupId>, Arc<Bound>>,
+    ) -> Arc<Bound> {
         let subjects = |id: &GroupId| self.groups.group(*id).map(|group| &group.subjects);
         let mut of = groups.to_vec();
         of.retain(|id| subjects(id).is_some_and(|subjects| !subjects.is_empty()));
         if let Some(bound) = known.get(&of) {
-            return bound.clone();
+            return Arc::clone(bound);
         }
-        let policies = of.iter().filter_map(subjects).flatten();
-        let mut policies: Vec<(&str, Speaks)> =
-            policies.map(|(name, speaks)| (name.as_str(), *speaks)).collect();
-        policies.sort_unstable_by_key(|(name, _)| *name);
-        let bound = Bound::by(system_namespace, &pod.namespace, policies.into_iter());
-        known.insert(of, bound.clone());
+        let mut policies: Vec<(&Rank, Speaks)> = of
+            .iter()
+            .filter_map(subjects)
+            .flatten()
+            .map(|(rank, speaks)| (rank, *speaks))
+            .collect();
+        policies.sort_unstable_by_key(|(rank, _)| *rank);
+        let bound = Arc::new(Bound::by(system_namespace, policies.into_iter()));
+        known.insert(of, Arc::clone(&bound));
         bound
     }
 }

@@ -70,6 +70,15 @@ pub fn binding<'o>(output: &'o Output, pod: &str) -> Option<&'o PodBinding> {
     pods.find(|binding| binding.name == pod)
 }
 
+/// What policies say of a pod, by name: of ingress, or of egress.
+pub fn direction<'o>(output: &'o Output, pod: &str, ingress: bool) -> Option<&'o DirectionBinding> {
+    output.configs.values().find_map(|config| {
+        let binding = config.spec.pods.iter().find(|binding| binding.name == pod)?;
+        let place = if ingress { binding.ingress } else { binding.egress };
+        Some(config.spec.policy_set(place).unwrap())
+    })
+}
+
 /// Members of a set, in all its slices.
 pub fn members(output: &Output, set: &SetRef) -> Vec<crds::net::Cidr> {
     let slices = output
@@ -104,13 +113,8 @@ pub struct End<'a> {
 /// VppPolicy and VppAddressSet by their documentation.
 pub fn passes(output: &Output, from: End<'_>, to: End<'_>, protocol: Protocol, port: u16) -> bool {
     let open = |pod: Option<&str>, ingress: bool, own: IpAddr, peer: IpAddr| {
-        let Some(binding) = pod.and_then(|pod| binding(output, pod)) else {
+        let Some(binding) = pod.and_then(|pod| direction(output, pod, ingress)) else {
             return true;
-        };
-        let binding = if ingress {
-            &binding.ingress
-        } else {
-            &binding.egress
         };
         accepts(output, binding, ingress, own, peer, protocol, port)
     };

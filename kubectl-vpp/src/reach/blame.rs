@@ -295,12 +295,14 @@ fn default_deny(dataplane: &Dataplane, decision: &Decision) -> String {
     let binding = bindings
         .iter()
         .find(|binding| binding.namespace == decision.pod.namespace && binding.name == decision.pod.name);
-    let policies = binding.map_or(&[][..], |binding| match decision.direction {
-        Direction::Ingress => &binding.ingress.policies,
-        Direction::Egress => &binding.egress.policies,
+    let place = binding.and_then(|binding| match decision.direction {
+        Direction::Ingress => binding.ingress,
+        Direction::Egress => binding.egress,
     });
-    let names: Vec<String> = policies
+    let set = config.and_then(|config| config.spec.policy_set(place));
+    let names: Vec<String> = set
         .iter()
+        .flat_map(|set| &set.policies)
         .map(|policy| format!("{}/{}", policy.namespace, policy.name))
         .collect();
     format!(

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use cni_shim::{AttachmentKey, CniError, Response, code};
+use crds::VppConfigSpec;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -77,7 +78,7 @@ impl Agent {
             namespace = attachment.namespace,
             "pod detached"
         );
-        self.retain_bindings(Vec::new());
+        self.retain_bindings(VppConfigSpec::default());
         vec![tokio::task::spawn_blocking(move || {
             remove_veths(&attachment, &functions)
         })]

@@ -40,7 +40,11 @@ impl Agent {
     pub(super) fn binding_of(&self, attachment: &Attachment) -> Option<&PodBinding> {
         let (spec, _) = self.spec.as_ref()?;
         let bound = spec.pods.iter().find(|binding| binding.uid == attachment.uid);
-        bound.or_else(|| self.retained.get(&attachment.uid))
+        bound.or_else(|| {
+            self.retained
+                .get(&attachment.uid)
+                .map(|retained| &retained.binding)
+        })
     }
 
     /// Veths an attachment needs.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crds::SetRef;
 use crds::net::{PortMatch, Protocol};
 use crds::policy::{PolicyAction, PolicyRule};
-use crds::vpp_config::{DirectionBinding, PodBinding};
+use crds::vpp_config::PodBinding;
 use vpp_sim::engine::Fate;
 
 use super::packets::{ACK, ICMP, ICMP6, PUSH, SYN, TCP, UDP, segment};
@@ -14,7 +14,7 @@ use super::tests::{Sim, sim};
 use super::*;
 use crate::attachments::Attachment;
 use crate::desired::ListedPods;
-use crate::desired::tests::{World, isolated};
+use crate::desired::tests::World;
 use crate::objects::Link;
 
 /// A node whose dataplane goes on while its configuration changes.
@@ -225,9 +225,10 @@ fn set(name: &str) -> SetRef {
 }
 
 /// One of `web`'s directions as a policy of its own.
-fn guard(world: &mut World, name: &str, peers: &str, ports: &[(Protocol, u16)]) -> DirectionBinding {
+fn guard(world: &mut World, name: &str, peers: &str, ports: &[(Protocol, u16)]) -> Option<u16> {
     let rules = vec![rule(&set(peers), ports)];
-    isolated(vec![world.policy(name, rules.clone(), rules)])
+    let policy = world.policy(name, rules.clone(), rules);
+    world.isolated(vec![policy])
 }
 
 type Change = (&'static str, fn(&mut World, &[(Protocol, u16)]));
@@ -244,8 +245,8 @@ const CHANGES: [Change; 4] = [
         let q = guard(world, "q", "other", ports);
         bind(world, "web", |web| {
             for direction in [&mut web.ingress, &mut web.egress] {
-                if direction.isolated {
-                    *direction = q.clone();
+                if direction.is_some() {
+                    *direction = q;
                 }
             }
         });
@@ -368,9 +369,10 @@ async fn a_pod_isolated_both_ways_keeps_what_either_direction_allows() {
 async fn a_named_high_port_keeps_its_connections() {
     let mut world = trio();
     let inwards = guard(&mut world, "in", "both", &[(Protocol::Tcp, 50_051)]);
+    let closed = world.isolated(vec![]);
     bind(&mut world, "web", |web| {
         web.ingress = inwards;
-        web.egress = isolated(vec![]);
+        web.egress = closed;
     });
     let mut net = Net::new(world).await;
     let (cut, kept) = (
@@ -458,9 +460,10 @@ async fn lists_for_isolated_pods_only_lose_what_a_pod_is_receiving_when_its_firs
 #[tokio::test(flavor = "multi_thread")]
 async fn icmp_errors_reach_isolated_pods_and_requests_do_not() {
     let mut world = trio();
+    let closed = world.isolated(vec![]);
     bind(&mut world, "web", |web| {
-        web.ingress = isolated(vec![]);
-        web.egress = isolated(vec![]);
+        web.ingress = closed;
+        web.egress = closed;
     });
     let net = Net::new(world).await;
     // Type and code (RFC 792, RFC 1191; RFC 4443): fragmentation needed and packet too big are what MTUs need.

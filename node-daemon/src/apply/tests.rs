@@ -12,7 +12,7 @@ use vpp_sim::server::{Handle, spawn};
 
 use super::*;
 use crate::actual::{self, Remembered};
-use crate::desired::tests::{World, backend, chain_world, isolated};
+use crate::desired::tests::{World, backend, chain_world};
 use crate::plan::plan;
 
 pub(super) struct Sim {
@@ -87,19 +87,21 @@ fn everything() -> World {
         ..PolicyRule::default()
     };
     let policy = world.policy("p", vec![rule.clone()], vec![rule]);
+    let place = world.isolated(vec![policy.clone()]);
     world.pod(
         "web",
         9,
         PodBinding {
-            ingress: isolated(vec![policy.clone()]),
+            ingress: place,
             ..PodBinding::default()
         },
     );
+    let place = world.isolated(vec![policy]);
     world.pod(
         "db",
         10,
         PodBinding {
-            egress: isolated(vec![policy]),
+            egress: place,
             interface: crds::cnf::InterfaceKind::Veth,
             ..PodBinding::default()
         },

@@ -11,7 +11,7 @@ use vpp_sim::engine::{Fate, Trace};
 use super::packets::{ICMP, SCTP, TCP, UDP, frame};
 use super::tests::{Sim, sim};
 use super::*;
-use crate::desired::tests::{World, backend, chain_world, isolated};
+use crate::desired::tests::{World, backend, chain_world};
 use crate::objects::Link;
 
 /// A world in the embedded dataplane.
@@ -119,11 +119,12 @@ fn guarded(rules: impl FnOnce(&mut World) -> Vec<PolicyRule>) -> World {
     world.pod("other", 8, PodBinding::default());
     let rules = rules(&mut world);
     let policy = world.policy("p", rules, vec![]);
+    let place = world.isolated(vec![policy]);
     world.pod(
         "web",
         9,
         PodBinding {
-            ingress: isolated(vec![policy]),
+            ingress: place,
             ..PodBinding::default()
         },
     );
@@ -213,11 +214,12 @@ async fn the_node_reaches_an_isolated_pod_and_nobody_pretends_to_be_the_node() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_isolated_sender_cannot_speak_under_the_nodes_address() {
     let mut world = World::new();
+    let place = world.isolated(vec![]);
     world.pod(
         "client",
         7,
         PodBinding {
-            egress: isolated(vec![]),
+            egress: place,
             ..PodBinding::default()
         },
     );
@@ -243,11 +245,12 @@ async fn egress_lets_out_to_whom_is_named() {
         end_port: None,
     };
     let policy = world.policy("p", vec![], vec![from(vec![dns], Some(vec![port]))]);
+    let place = world.isolated(vec![policy]);
     world.pod(
         "client",
         7,
         PodBinding {
-            egress: isolated(vec![policy]),
+            egress: place,
             ..PodBinding::default()
         },
     );
@@ -276,7 +279,7 @@ async fn a_named_port_counts_for_the_pods_that_have_it() {
     };
     let policy = world.policy("p", vec![rule], vec![]);
     let binding = PodBinding {
-        ingress: isolated(vec![policy]),
+        ingress: world.isolated(vec![policy]),
         ..PodBinding::default()
     };
     world.pod("web", 9, binding.clone());
@@ -340,9 +343,8 @@ async fn a_chain_passes_its_function_both_ways_and_leaves_the_rest_alone() {
     let clients = world.set("clients", &["10.1.1.7/32"]);
     let mut reverse = world.spec.chains[0].clone();
     reverse.direction = ChainDirection::Reverse;
-    reverse.at = SteerPoint::Pods {
-        uids: vec!["uid-server".into()],
-    };
+    // The server stands behind the client and the firewall.
+    reverse.at = SteerPoint::Pods(vec![2]);
     reverse.to = SteerTarget::Function {
         uid: "uid-firewall".into(),
         interface: "out".into(),

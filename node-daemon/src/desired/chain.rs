@@ -3,7 +3,7 @@
 //! A target that is not there (a function's pod not attached here, a peer without endpoint) is a drop, not a detour
 //! around the function: what the compiler sends to a function must not get past it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crds::SetRef;
@@ -127,12 +127,22 @@ impl Steer<'_> {
     /// Links where the packets appear.
     fn points(&self, ipv6: bool, parts: &mut ChainParts, out: &mut Desired) -> Vec<Link> {
         match &self.steer.at {
-            SteerPoint::Pods { uids } => self
-                .pods
-                .iter()
-                .filter(|pod| uids.contains(&pod.attachment.uid))
-                .map(|pod| Link::Pod(pod.attachment.id()))
-                .collect(),
+            SteerPoint::Pods(places) => {
+                let mut uids = BTreeSet::new();
+                for place in places {
+                    match self.inputs.spec.pods.get(usize::from(*place)) {
+                        Some(pod) => {
+                            uids.insert(pod.uid.as_str());
+                        }
+                        None => parts.missing.push(format!("there is no pod at place {place}")),
+                    }
+                }
+                let taken = self.pods.iter().map(|pod| pod.attachment);
+                taken
+                    .filter(|attachment| uids.contains(attachment.uid.as_str()))
+                    .map(|attachment| Link::Pod(attachment.id()))
+                    .collect()
+            }
             SteerPoint::Function { uid, interface } => match self.function(uid, interface, ipv6) {
                 Some((link, _)) => vec![link],
                 None => {
@@ -222,7 +232,7 @@ impl Steer<'_> {
         let steer = self.steer;
         let at = match &steer.at {
             // The pods come and go; the ACL stays the same.
-            SteerPoint::Pods { .. } => "pods".to_owned(),
+            SteerPoint::Pods(_) => "pods".to_owned(),
             SteerPoint::Function { uid, interface } => format!("{uid}/{interface}"),
             SteerPoint::Tunnel { node, vni } => format!("{node}/{vni}"),
         };

@@ -78,14 +78,15 @@ pub(super) fn add(
         tags: BTreeMap::new(),
     };
     for pod in pods {
-        let binding = pod.binding;
-        let open = binding.ingress.is_open() && binding.egress.is_open();
+        let ingress = policy_set(inputs, pod, Direction::Ingress, out);
+        let egress = policy_set(inputs, pod, Direction::Egress, out);
+        let open = ingress.is_open() && egress.is_open();
         if open && inputs.local.acl_lists == ListedPods::Isolated {
             continue;
         }
         let lists = AclLists {
-            input: policies.list(&binding.egress, Direction::Egress, out),
-            output: policies.list(&binding.ingress, Direction::Ingress, out),
+            input: policies.list(egress, Direction::Egress, out),
+            output: policies.list(ingress, Direction::Ingress, out),
         };
         let lists = bounded(lists, pod, out);
         for tag in lists.input.iter().chain(&lists.output) {
@@ -96,6 +97,37 @@ pub(super) fn add(
             Object::AclBinding(lists),
         );
     }
+}
+
+/// What policies say of one direction of a pod. A place that `policySets` does not have denies everything, and is said.
+fn policy_set<'a>(
+    inputs: &Inputs<'a>,
+    pod: &LocalPod<'_>,
+    direction: Direction,
+    out: &mut Desired,
+) -> &'a DirectionBinding {
+    const CLOSED: &DirectionBinding = &DirectionBinding {
+        isolated: true,
+        policies: Vec::new(),
+    };
+    let place = match direction {
+        Direction::Ingress => pod.binding.ingress,
+        Direction::Egress => pod.binding.egress,
+    };
+    inputs.spec.policy_set(place).unwrap_or_else(|| {
+        out.pend(
+            Area::Policies,
+            format!(
+                "pod {}/{} names policy set {} of {}; its traffic {} is denied",
+                pod.attachment.namespace,
+                pod.attachment.pod,
+                place.unwrap_or_default(),
+                inputs.spec.policy_sets.len(),
+                direction.word(),
+            ),
+        );
+        CLOSED
+    })
 }
 
 /// A list longer than VPP takes denies everything but the node instead: closed, and said.

@@ -150,6 +150,14 @@ impl World {
         }
     }
 
+    /// The place of the policy set that isolates, with these policies.
+    pub fn isolated(&mut self, policies: Vec<PolicyRef>) -> Option<u16> {
+        self.spec.place_of(DirectionBinding {
+            isolated: true,
+            policies,
+        })
+    }
+
     pub fn service(&mut self, vip: &str, ports: &[(Protocol, u16)], backends: Vec<Backend>) {
         let spec = VppServiceSliceSpec {
             service: "web".into(),
@@ -175,13 +183,6 @@ impl World {
 
 pub(crate) fn cidr(text: &str) -> Cidr {
     text.parse().unwrap()
-}
-
-pub(crate) fn isolated(policies: Vec<PolicyRef>) -> DirectionBinding {
-    DirectionBinding {
-        isolated: true,
-        policies,
-    }
 }
 
 pub(crate) fn backend(address: &str, ports: &[u16]) -> Backend {
@@ -379,11 +380,12 @@ fn lists_per_direction() {
     let mut world = World::new();
     let client = world.set("client", &["10.1.1.9/32", "fd00:1:1::9/128"]);
     let policy = world.policy("p", vec![accept(Some(vec![client]), Some(vec![tcp(80)]))], vec![]);
+    let place = world.isolated(vec![policy]);
     let id = world.pod(
         "web",
         7,
         PodBinding {
-            ingress: isolated(vec![policy]),
+            ingress: place,
             ..PodBinding::default()
         },
     );
@@ -540,7 +542,7 @@ fn rules_by_feature() {
         world.set("empty", &[]);
         let policy = world.policy("p", vec![rule], vec![]);
         let binding = PodBinding {
-            ingress: isolated(vec![policy]),
+            ingress: world.isolated(vec![policy]),
             ..PodBinding::default()
         };
         world.pod("web", 7, binding);
@@ -556,11 +558,12 @@ fn egress_rules_have_the_peer_as_destination() {
     let mut world = World::new();
     let dns = world.set("dns", &["10.1.2.53/32"]);
     let policy = world.policy("p", vec![], vec![accept(Some(vec![dns]), Some(vec![tcp(53)]))]);
+    let place = world.isolated(vec![policy]);
     let id = world.pod(
         "web",
         7,
         PodBinding {
-            egress: isolated(vec![policy]),
+            egress: place,
             ..PodBinding::default()
         },
     );
@@ -582,17 +585,43 @@ fn egress_rules_have_the_peer_as_destination() {
 }
 
 #[test]
+fn a_place_without_a_policy_set_closes_its_direction() {
+    let mut world = World::new();
+    let place = world.isolated(vec![]);
+    let binding = PodBinding {
+        ingress: place,
+        egress: Some(1),
+        ..PodBinding::default()
+    };
+    let id = world.pod("web", 7, binding);
+    let out = world.desired();
+    let lists = lists(&out, &id).unwrap();
+    assert_eq!(lists.output, ["contiv/permit-node/in", "contiv/deny-any"]);
+    assert_eq!(lists.input, ["contiv/permit-node/out", "contiv/deny-any"]);
+    let told: Vec<_> = out
+        .pending
+        .iter()
+        .map(|pending| pending.reason.as_str())
+        .collect();
+    assert_eq!(
+        told,
+        ["pod default/web names policy set 1 of 1; its traffic out is denied"]
+    );
+}
+
+#[test]
 fn unknown_references_close_and_known_rules_stay() {
     let mut world = World::new();
     let unknown = PolicyRef {
         namespace: "default".into(),
         name: "unknown".into(),
     };
+    let place = world.isolated(vec![unknown]);
     let id = world.pod(
         "web",
         7,
         PodBinding {
-            ingress: isolated(vec![unknown]),
+            ingress: place,
             ..PodBinding::default()
         },
     );
@@ -606,11 +635,12 @@ fn unknown_references_close_and_known_rules_stay() {
     let mut world = World::new();
     let client = world.set("client", &["10.1.1.9/32"]);
     let policy = world.policy("p", vec![accept(Some(vec![client]), None)], vec![]);
+    let place = world.isolated(vec![policy]);
     world.pod(
         "web",
         7,
         PodBinding {
-            ingress: isolated(vec![policy]),
+            ingress: place,
             ..PodBinding::default()
         },
     );
@@ -644,7 +674,7 @@ fn one_acl_serves_all_pods_and_tags_fit() {
         .policies
         .insert(format!("{long}/{}", policy.name), spec);
     let binding = PodBinding {
-        ingress: isolated(vec![policy]),
+        ingress: world.isolated(vec![policy]),
         ..PodBinding::default()
     };
     let one = world.pod("one", 7, binding.clone());
@@ -751,9 +781,8 @@ pub(crate) fn chain_world() -> (World, String, String) {
         chain: "c".into(),
         direction: ChainDirection::Forward,
         hop: 0,
-        at: SteerPoint::Pods {
-            uids: vec!["uid-client".into()],
-        },
+        // The client.
+        at: SteerPoint::Pods(vec![0]),
         match_: Some(SteerMatch {
             destinations: servers,
             ports: vec![tcp(80)],

@@ -8,7 +8,7 @@ use crds::vpp_config::PodBinding;
 use proptest::prelude::*;
 
 use super::*;
-use crate::desired::tests::{World, backend, chain_world, isolated};
+use crate::desired::tests::{World, backend, chain_world};
 use crate::objects::{Action, Link, Object, Rule};
 
 /// Carries a plan out on a map. Steps of one stage must not need each other.
@@ -78,7 +78,7 @@ fn rich() -> World {
     let policy = world.policy("p", vec![rule.clone()], vec![]);
     let other = world.policy("q", vec![rule], vec![]);
     let binding = PodBinding {
-        ingress: isolated(vec![policy, other]),
+        ingress: world.isolated(vec![policy, other]),
         ..PodBinding::default()
     };
     world.pod("web", 9, binding);
@@ -260,11 +260,20 @@ fn nothing_passes_on_the_way_that_neither_end_lets_pass() {
         }],
         vec![],
     );
-    let pod = new.spec.pods.iter_mut().find(|pod| pod.name == "web").unwrap();
-    let gone = pod.ingress.policies.remove(0);
+    let place = new
+        .spec
+        .pods
+        .iter()
+        .find(|pod| pod.name == "web")
+        .unwrap()
+        .ingress;
+    let gone = new.spec.policy_sets[usize::from(place.unwrap())]
+        .policies
+        .remove(0);
     // Somebody else stays bound to it, so that the ACL is replaced and not deleted.
+    let place = new.isolated(vec![gone]);
     let other = new.spec.pods.iter_mut().find(|pod| pod.name == "client").unwrap();
-    other.ingress = isolated(vec![gone]);
+    other.ingress = place;
 
     let (before, after) = (old.desired().objects, new.desired().objects);
     let web = new.attachments.of_pod("uid-web").next().unwrap().id();
@@ -377,9 +386,9 @@ pub(crate) fn shaped((policies, pods): &Shape) -> World {
     for (number, under) in (7..).zip(pods) {
         let ingress = under
             .as_ref()
-            .map(|under| isolated(under.iter().map(|&n| policies[n].clone()).collect()));
+            .and_then(|under| world.isolated(under.iter().map(|&n| policies[n].clone()).collect()));
         let binding = PodBinding {
-            ingress: ingress.unwrap_or_default(),
+            ingress,
             ..PodBinding::default()
         };
         world.pod(&format!("pod{number}"), number, binding);

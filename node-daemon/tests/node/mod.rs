@@ -139,6 +139,7 @@ pub fn spec_with_cidrs(mut pods: Vec<PodBinding>, cidrs: &[&str]) -> VppConfigSp
             pod_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
         },
         transport: Transport::default(),
+        policy_sets: vec![],
         pods,
         chains: vec![],
     }
