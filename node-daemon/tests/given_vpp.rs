@@ -35,10 +35,9 @@ const SERVED: u16 = 7000;
 const VIPS: [&str; 2] = ["10.96.0.10", "fd00:96::10"];
 
 /// A pod on a veth pair: taps need vhost-net, which not every machine has.
-fn binding(pod: &Pod, ingress: DirectionBinding) -> PodBinding {
+fn binding(pod: &Pod) -> PodBinding {
     PodBinding {
         interface: InterfaceKind::Veth,
-        ingress,
         ..pod.binding()
     }
 }
@@ -155,13 +154,13 @@ fn a_node_with_veth_pods_policies_and_a_service() {
 
 async fn life(given: Option<PathBuf>) {
     let (client, server, shut) = (Pod::new("client"), Pod::new("server"), Pod::new("shut"));
-    let none = DirectionBinding::default;
     let with = |ingress| {
-        spec(vec![
-            binding(&client, none()),
-            binding(&server, none()),
-            binding(&shut, ingress),
-        ])
+        let mut spec = spec(vec![binding(&client), binding(&server), binding(&shut)]);
+        let place = spec.place_of(ingress);
+        for pod in spec.pods.iter_mut().filter(|pod| pod.uid == shut.uid) {
+            pod.ingress = place;
+        }
+        spec
     };
     let mut node = Node::start_on(given, Some(with(isolated(&[])))).await;
     node.until(|now| now.vpp.is_some() && now.compared && now.applied())
