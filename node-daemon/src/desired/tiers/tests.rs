@@ -290,11 +290,12 @@ fn bound(case: &Case) -> (World, DirectionBinding) {
 }
 
 fn attach(world: &mut World, name: &str, number: u8, ingress: bool, binding: &DirectionBinding) -> String {
-    let mut of = PodBinding::default();
-    match ingress {
-        true => of.ingress = binding.clone(),
-        false => of.egress = binding.clone(),
-    }
+    let place = world.spec.place_of(binding.clone());
+    let of = PodBinding {
+        ingress: place.filter(|_| ingress),
+        egress: place.filter(|_| !ingress),
+        ..PodBinding::default()
+    };
     world.pod(name, number, of)
 }
 
