@@ -12,7 +12,7 @@ use std::fmt::Debug;
 use vpp_api::message::{Header, Message, decode_message, encode_message};
 use vpp_api::messages::{
     acl::*, cnat::*, interface::*, ip::*, ip_neighbor::*, l2::*, memclnt::*, memif::*, nat44_ed::*, sr::*,
-    tapv2::*, vlib::*, vxlan::*,
+    tapv2::*, vlib::*, vxlan::*, wireguard::*,
 };
 use vpp_api::types::*;
 
@@ -20,20 +20,6 @@ use vpp_api::types::*;
 mod others {
     use vpp_api::types::*;
 
-    vpp_api::wire_struct! {
-        pub struct WireguardPeer("wireguard_peer") {
-            peer_index: u32,
-            public_key: u8[32],
-            port: u16,
-            persistent_keepalive: u16,
-            table_id: u32,
-            endpoint: Address,
-            sw_if_index: InterfaceIndex,
-            flags: u8,
-            n_allowed_ips: u8 = count(allowed_ips),
-            allowed_ips: Prefix[n_allowed_ips],
-        }
-    }
     vpp_api::wire_struct! {
         pub struct IpsecTunnelProtect("ipsec_tunnel_protect") {
             sw_if_index: InterfaceIndex,
@@ -44,10 +30,6 @@ mod others {
         }
     }
     vpp_api::messages! {
-        request WireguardPeerAdd("wireguard_peer_add", "9b8aad61") {
-            peer: WireguardPeer,
-        } ack WireguardPeerAddReply;
-
         request IpsecTunnelProtectUpdate("ipsec_tunnel_protect_update", "30d5f133") {
             tunnel: IpsecTunnelProtect,
         } ack IpsecTunnelProtectUpdateReply;

@@ -54,6 +54,9 @@ impl Options {
         Config {
             reclassify_sessions: self.acl_reclassify_sessions,
             seed,
+            unix_start: std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)),
         }
     }
 

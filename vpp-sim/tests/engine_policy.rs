@@ -140,6 +140,7 @@ fn without_reclassify_old_sessions_outlive_a_replaced_acl() {
     world.nodes[0] = Vpp::new(Config {
         reclassify_sessions: false,
         seed: 0,
+        ..Config::default()
     });
     world.plugs.clear();
     world.gateway(0, &["10.1.1.1/24"]);

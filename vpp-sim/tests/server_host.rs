@@ -47,6 +47,7 @@ impl Node {
         let config = Config {
             reclassify_sessions: true,
             seed,
+            ..Config::default()
         };
         let server = namespace.within(move || spawn_on_host(config, Identity::default(), path).unwrap());
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -21,6 +21,7 @@ pub mod teib;
 pub mod vlib;
 pub mod vpe;
 pub mod vxlan;
+pub mod wireguard;
 
 use crate::message::MessageInfo;
 
@@ -47,4 +48,5 @@ pub const ALL: &[(&str, &[MessageInfo])] = &[
     ("vlib", vlib::MESSAGES),
     ("vpe", vpe::MESSAGES),
     ("vxlan", vxlan::MESSAGES),
+    ("wireguard", wireguard::MESSAGES),
 ];

@@ -9,6 +9,7 @@ mod ip_enums;
 mod mac;
 mod sr;
 mod tunnel;
+mod wireguard;
 
 pub use acl::*;
 pub use cnat::*;
@@ -19,6 +20,7 @@ pub use ip_enums::*;
 pub use mac::*;
 pub use sr::*;
 pub use tunnel::*;
+pub use wireguard::*;
 
 /// `~0`: no interface, all interfaces, "choose one", depending on the message. 0 is a valid index nearly everywhere.
 pub const NO_INDEX: u32 = u32::MAX;

@@ -1,7 +1,7 @@
 //! What kills VPP 26.06 never leaves the client.
 
 use crate::server::{Connection, Server};
-use vpp_api::messages::{abf::*, acl::*, cnat::*, ip::*, memclnt::*, sr::*};
+use vpp_api::messages::{abf::*, acl::*, cnat::*, ip::*, memclnt::*, sr::*, wireguard::*};
 use vpp_api::types::*;
 use vpp_api::{Client, Error, Options, Pending};
 
@@ -272,4 +272,16 @@ async fn a_local_sid_of_an_unknown_table() {
     vpp.answer(header, &IpTableAddDelReply { retval: 0 }).await;
     gone.await.unwrap();
     refused(&client, &mut vpp, client.send(dt4), "table 10").await;
+}
+
+#[tokio::test]
+async fn a_wireguard_peer_in_an_unknown_table() {
+    let (client, mut vpp) = Server::start().pair(Options::default()).await;
+    let pending = client.send(WireguardPeerAdd {
+        peer: WireguardPeer {
+            table_id: 10,
+            ..Default::default()
+        },
+    });
+    refused(&client, &mut vpp, pending, "table 10").await;
 }

@@ -54,6 +54,10 @@ pub enum Kind {
         tunnel: u32,
         is_l3: bool,
     },
+    /// Index in the pool of WireGuard interfaces.
+    Wireguard {
+        interface: u32,
+    },
     /// Index of the tunnel in the ipip pool.
     Ipip {
         tunnel: u32,
@@ -116,7 +120,7 @@ impl Interface {
     /// Whether frames on it carry an Ethernet header.
     pub fn is_ethernet(&self) -> bool {
         match &self.kind {
-            Kind::Local | Kind::Ipip { .. } => false,
+            Kind::Local | Kind::Ipip { .. } | Kind::Wireguard { .. } => false,
             Kind::Vxlan { is_l3, .. } => !is_l3,
             Kind::Memif(config) => config.mode == 0,
             Kind::Loopback { .. } | Kind::Tap(_) | Kind::AfPacket { .. } => true,
@@ -228,6 +232,7 @@ impl Vpp {
         if !up {
             self.neighbors.flush_dynamic(sw_if_index);
         }
+        self.wireguard_admin_changed(sw_if_index, up);
         Ok(())
     }
 

@@ -69,6 +69,11 @@ impl Ipip {
         self.tunnels.get(index)
     }
 
+    pub fn is_multipoint(&self, index: u32) -> bool {
+        self.tunnel(index)
+            .is_some_and(|details| details.tunnel.mode == MULTIPOINT)
+    }
+
     pub fn listens(&self, family: Family) -> bool {
         self.registered[family.index()]
     }

@@ -19,11 +19,13 @@ mod nat44;
 mod neighbor;
 mod packet;
 mod pool;
+mod replay;
 mod srv6;
 mod trace;
 mod types;
 mod vxlan;
 mod walk;
+mod wireguard;
 
 use std::net::IpAddr;
 
@@ -51,14 +53,20 @@ pub use srv6::{
 pub use trace::{Fate, Trace, TraceNode};
 pub use types::{Family, Mac, NONE, OpError, OpResult, PathKind, Prefix, RoutePath, retval};
 pub use vxlan::{VXLAN_PORT, VxlanDetails, VxlanTunnel};
+pub use wireguard::{
+    WireguardConfig, WireguardDetails, WireguardEvent, WireguardPeer, WireguardPeerDetails,
+    has_preshared_key, peer_flag as wireguard_peer_flag, shown_endpoint,
+};
 
 /// Start-up options.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `acl-plugin { reclassify sessions 1 }`: changed lists end the sessions they no longer permit.
     pub reclassify_sessions: bool,
-    /// Seed of the MACs which VPP would draw at random.
+    /// Seed of the MACs and keys which VPP would draw at random.
     pub seed: u64,
+    /// Unix time in nanoseconds at which `now` was 0: for the timestamps of WireGuard, which may never go back.
+    pub unix_start: u64,
 }
 
 impl Default for Config {
@@ -66,6 +74,7 @@ impl Default for Config {
         Self {
             reclassify_sessions: true,
             seed: 0,
+            unix_start: 0,
         }
     }
 }
@@ -96,6 +105,7 @@ pub struct Vpp {
     vxlan: vxlan::Vxlan,
     srv6: srv6::Srv6,
     ipip: ipip::Ipip,
+    wireguard: wireguard::Wireguard,
     /// Identification of IPv6 fragments VPP makes.
     fragment_id: u32,
     /// Next hops that routes and tunnels were just given: (table, address), asked for once.
@@ -131,6 +141,7 @@ impl Vpp {
             vxlan: vxlan::Vxlan::default(),
             srv6: srv6::Srv6::default(),
             ipip: ipip::Ipip::default(),
+            wireguard: wireguard::Wireguard::default(),
             fragment_id: 0,
             fresh_next_hops: Vec::new(),
             errors: errors::Errors::default(),
@@ -146,6 +157,8 @@ impl Vpp {
         self.acl.sessions.tick(now);
         self.cnat.tick(now);
         self.neighbors.tick(now);
-        self.probe_fresh_next_hops(now)
+        let mut outputs = self.probe_fresh_next_hops(now);
+        outputs.extend(self.wireguard_tick(now));
+        outputs
     }
 }

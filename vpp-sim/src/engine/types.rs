@@ -259,6 +259,7 @@ pub mod retval {
     pub const INVALID_VALUE: i32 = -7;
     pub const INVALID_VALUE_2: i32 = -8;
     pub const INVALID_SW_IF_INDEX_2: i32 = -10;
+    pub const INVALID_REGISTRATION: i32 = -31;
     pub const FEATURE_DISABLED: i32 = -30;
     pub const NO_PATHS_IN_ROUTE: i32 = -52;
     pub const NO_MATCHING_INTERFACE: i32 = -54;
@@ -288,6 +289,7 @@ pub mod retval {
     pub const ACL_IN_USE_BY_LOOKUP_CONTEXT: i32 = -149;
     pub const NON_ETHERNET: i32 = -151;
     pub const INVALID_PROTOCOL: i32 = -153;
+    pub const LIMIT_EXCEEDED: i32 = -162;
     pub const FEATURE_ALREADY_DISABLED: i32 = -169;
     pub const FEATURE_ALREADY_ENABLED: i32 = -170;
     pub const INVALID_PREFIX_LENGTH: i32 = -171;

@@ -82,6 +82,11 @@ impl Clients {
         })
     }
 
+    /// Where to send what is for one client.
+    pub fn outgoing(&self, handle: u32) -> Option<&Outgoing> {
+        self.connected.get(&handle).map(|client| client.outgoing.as_ref())
+    }
+
     /// Ends every connection, as a VPP that dies does.
     pub fn close_all(&self) {
         for client in self.connected.values() {

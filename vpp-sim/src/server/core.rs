@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 use vpp_api::messages::interface::SwInterfaceEvent;
-use vpp_api::types::IfStatusFlags;
+use vpp_api::messages::wireguard::WireguardPeerEvent;
+use vpp_api::types::{IfStatusFlags, WireguardPeerFlags};
 
 use super::clients::Clients;
 use super::devices::Devices;
@@ -142,6 +143,7 @@ impl Core {
 
     /// Sends what has happened to those who want to know.
     pub fn deliver_events(&mut self, dispatcher: &Dispatcher) {
+        self.deliver_wireguard_events(dispatcher);
         let events = self.vpp.drain_events();
         if events.is_empty() {
             return;
@@ -157,6 +159,22 @@ impl Core {
                 dispatcher.event(&mut frames, client, pid, &event);
             }
             outgoing.push(&frames);
+        }
+    }
+
+    fn deliver_wireguard_events(&mut self, dispatcher: &Dispatcher) {
+        for event in self.vpp.drain_wireguard_events() {
+            let Some(outgoing) = self.clients.outgoing(event.client) else {
+                continue;
+            };
+            let mut frame = Vec::new();
+            let message = WireguardPeerEvent {
+                peer_index: event.peer_index,
+                flags: WireguardPeerFlags(event.flags),
+            };
+            // VPP fills in neither client index nor pid.
+            dispatcher.event(&mut frame, 0, 0, &message);
+            outgoing.push(&frame);
         }
     }
 }

@@ -85,6 +85,7 @@ impl Bed {
         let config = Config {
             reclassify_sessions: true,
             seed: 7,
+            ..Config::default()
         };
         let (mut server, mut namespace, mut alone) = (None, None, None);
         let (socket, wires): (PathBuf, Box<dyn Wires>) = match kind {

@@ -15,6 +15,7 @@
 mod nat44;
 mod srv6;
 mod tables;
+mod tunnels;
 
 use crate::error::{Error, Result};
 use crate::message::Message;
@@ -140,6 +141,7 @@ impl Known {
             }
         } else {
             srv6::check(&self.tables, message)?;
+            tunnels::check(&self.tables, message)?;
             let balanced = self.balanced.check(message)?.map(Effect::Balanced);
             return Ok(balanced.or_else(|| self.tables.sent(message).map(Effect::Table)));
         }

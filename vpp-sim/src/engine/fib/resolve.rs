@@ -2,8 +2,8 @@
 use std::net::IpAddr;
 
 use super::{Contribution, Found, source};
-use crate::engine::Vpp;
 use crate::engine::types::{Family, NONE, PathKind, RoutePath};
+use crate::engine::{Kind, Vpp};
 
 /// Recursive next hops deeper than this count as a loop, which VPP detects and drops.
 const MAX_RECURSION: u8 = 8;
@@ -144,6 +144,17 @@ impl Vpp {
         Forward::Drop("unresolved path")
     }
 
+    /// A tunnel with many peers: to which of them a packet goes, only a next hop tells (`fib_path.c`).
+    fn is_multipoint(&self, sw_if_index: u32) -> bool {
+        self.interfaces
+            .get(sw_if_index)
+            .is_some_and(|interface| match interface.kind {
+                Kind::Wireguard { .. } => true,
+                Kind::Ipip { tunnel } => self.ipip.is_multipoint(tunnel),
+                _ => false,
+            })
+    }
+
     /// Where one path leads; None while it is unresolved (interface down, next hop unreachable).
     fn forward_path(
         &self,
@@ -189,6 +200,9 @@ impl Vpp {
             return None;
         }
         Some(if path.next_hop.is_unspecified() {
+            if self.is_multipoint(path.sw_if_index) {
+                return Some(Forward::Drop("attached to a multipoint tunnel"));
+            }
             Forward::Glean {
                 sw_if_index: path.sw_if_index,
             }

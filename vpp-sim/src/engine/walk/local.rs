@@ -135,6 +135,9 @@ impl Vpp {
         let node = format!("{}-udp-lookup", ip.family.node_prefix());
         let (_, port) = ip.ports(&packet.data);
         w.node(&node, || format!("port {port}"));
+        if !self.wireguard.listening(port).is_empty() {
+            return self.wg_input(w, &packet, ip);
+        }
         if self.vxlan.listens(ip.family, port) {
             return self.vxlan_input(w, &packet, ip, port, table);
         }

@@ -9,6 +9,7 @@ mod local;
 mod nat44;
 mod output;
 mod srv6;
+mod wireguard;
 
 use super::cnat::Meta;
 use super::packet::ip::Ip;

@@ -194,6 +194,10 @@ impl Vpp {
         w.node(&node, || format!("{} bytes", frame.len()));
         match interface.kind {
             Kind::Vxlan { tunnel, .. } => self.vxlan_encap(w, rx, tunnel, &frame),
+            Kind::Wireguard { interface } => {
+                let next_hop = w.next_hop.take();
+                self.wg_output(w, rx, interface, next_hop, &frame);
+            }
             Kind::Ipip { tunnel } => {
                 let next_hop = w.next_hop.take();
                 self.ipip_encap(w, rx, tunnel, next_hop, &frame);

@@ -17,6 +17,7 @@ mod sr;
 mod tap;
 mod vlib;
 mod vxlan;
+mod wireguard;
 
 use super::dispatch::Registry;
 use crate::engine::{OpError, OpResult};
@@ -41,6 +42,7 @@ pub fn registry() -> Registry {
     l2::register(&mut registry);
     sr::register(&mut registry);
     ipip::register(&mut registry);
+    wireguard::register(&mut registry);
     registry
 }
 
