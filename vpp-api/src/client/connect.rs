@@ -1,7 +1,9 @@
 //! Making connections: socket, handshake, table, version.
 
+use super::lane::Lane;
 use super::shared::Shared;
-use super::{Client, Inner, Peer, Version, tasks};
+use super::tasks::{self, Outgoing};
+use super::{Client, Inner, Peer, Version};
 use crate::codec::Decode;
 use crate::error::{Closed, Error, Result};
 use crate::frames::FrameReader;
@@ -142,10 +144,17 @@ async fn establish(path: &Path, options: &Options) -> Result<Client> {
 
     let shared = Arc::new(Shared::new(table, client_index, options));
     let (queue, queued) = mpsc::unbounded_channel();
-    tokio::spawn(tasks::run(Arc::clone(&shared), frames, write_half, queued));
+    let (waiting, socket) = (Arc::default(), Arc::new(write_half));
+    let lane = Lane::new(queue, Arc::clone(&waiting), &socket);
+    let outgoing = Outgoing {
+        queue: queued,
+        waiting,
+        socket,
+    };
+    tokio::spawn(tasks::run(Arc::clone(&shared), frames, outgoing));
     let inner = Inner {
         shared,
-        queue,
+        lane,
         next_context: AtomicU64::new(1),
         peer: OnceLock::new(),
     };

@@ -8,6 +8,7 @@
 mod connect;
 mod event;
 mod guard;
+mod lane;
 mod pending;
 mod shared;
 mod sink;
@@ -22,12 +23,13 @@ use crate::message::{Dump, GetStream, Header, Message, Reply, Request, encode_fr
 use crate::messages::memclnt::{ControlPing, ControlPingReply, SockclntDelete};
 use crate::retval::Retval;
 use crate::table::MessageTable;
-use shared::{Queued, Registering, Shared, Waiter};
+use lane::Lane;
+use shared::{Registering, Shared, Waiter};
 use sink::{DumpSink, Part, ReplySink, Sink, StreamSink};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, oneshot};
 
 /// Which VPP is at the other end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,7 +51,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
-    queue: mpsc::UnboundedSender<Queued>,
+    lane: Lane,
     /// Next context; beyond 32 bits nothing is sent any more.
     next_context: AtomicU64,
     peer: OnceLock<Peer>,
@@ -312,11 +314,10 @@ impl Client {
             client_headed,
             waiter: Waiter::new(sink),
         };
-        let queued = Queued { frame, registering };
         self.inner
-            .queue
-            .send(queued)
-            .map_err(|_| self.shared().close_reason().unwrap_or(Closed::ByUs).into())
+            .lane
+            .send(self.shared(), frame, registering)
+            .map_err(|()| self.shared().close_reason().unwrap_or(Closed::ByUs).into())
     }
 }
 

@@ -23,7 +23,8 @@ const EVENT_BACKLOG: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) frame: Vec<u8>,
-    pub(super) registering: Registering,
+    /// None for the rest of a request that was begun.
+    pub(super) registering: Option<Registering>,
 }
 
 /// A request about to be written.
@@ -95,7 +96,7 @@ pub(super) struct Shared {
     closed: watch::Sender<Option<Closed>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics while holding these locks, and what they guard is whole between statements.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -209,16 +210,15 @@ impl Shared {
     }
 
     /// Starts the deadlines of requests, right before they are written.
-    pub(super) fn register(&self, requests: &mut Vec<Registering>) {
+    pub(super) fn register(&self, requests: impl IntoIterator<Item = Registering>) {
         let deadline = Instant::now().checked_add(self.timeout);
         let mut in_flight = lock(&self.in_flight);
         // `finish` says so before it empties the queue: what comes later would wait for ever.
         if self.close_reason().is_some() {
-            requests.clear();
             return;
         }
         let was_empty = in_flight.waiters.is_empty();
-        for mut request in requests.drain(..) {
+        for mut request in requests {
             in_flight.client_headed.extend(request.client_headed);
             request.waiter.deadline = deadline;
             in_flight.insert(request.context, request.waiter);
@@ -227,6 +227,11 @@ impl Shared {
         if was_empty {
             self.armed.notify_one();
         }
+    }
+
+    /// Whether no request waits for its answer.
+    pub(super) fn is_idle(&self) -> bool {
+        lock(&self.in_flight).waiters.is_empty()
     }
 
     /// For handing out what was received: one hold of the lock for all that came together.

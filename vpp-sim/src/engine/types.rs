@@ -46,6 +46,14 @@ impl Family {
         }
     }
 
+    /// What is for IPv4, or what is for IPv6.
+    pub fn pick<T>(self, v4: T, v6: T) -> T {
+        match self {
+            Self::V4 => v4,
+            Self::V6 => v6,
+        }
+    }
+
     /// `ip4` or `ip6`, as in VPP's node names.
     pub fn node_prefix(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::Vpp;
 use super::pool::Pool;
 use super::types::{OpError, OpResult, Prefix, retval};
-use matcher::CompiledRule;
+use matcher::Matcher;
 pub use session::SessionDetails;
 pub(crate) use session::{Sessions, Tuple};
 
@@ -78,7 +78,7 @@ impl AclRule {
 pub struct Acl {
     pub tag: String,
     pub rules: Vec<AclRule>,
-    compiled: Vec<CompiledRule>,
+    matcher: Matcher,
     /// Per rule: packets and bytes that matched, while counters are enabled.
     pub matches: Vec<(u64, u64)>,
 }
@@ -136,7 +136,7 @@ impl AclPlugin {
     pub fn match_lists(&self, lists: &[u32], tuple: &Tuple) -> Option<(usize, u32, AclAction)> {
         lists.iter().enumerate().find_map(|(at, index)| {
             let acl = self.acls.get(*index)?;
-            let rule = acl.compiled.iter().position(|rule| rule.matches(tuple))?;
+            let rule = acl.matcher.first(tuple)?;
             Some((at, rule as u32, acl.rules[rule].action))
         })
     }
@@ -163,8 +163,10 @@ impl AclPlugin {
             }
             self.sessions.remove(id);
         }
-        let lists = self.list(sw_if_index, is_input).to_vec();
-        let Some((at, rule, action)) = self.match_lists(&lists, tuple) else {
+        let lists = self.list(sw_if_index, is_input);
+        let matched = self.match_lists(lists, tuple);
+        let Some((acl_index, rule, action)) = matched.map(|(at, rule, action)| (lists[at], rule, action))
+        else {
             return Verdict {
                 permit: false,
                 session: None,
@@ -172,7 +174,7 @@ impl AclPlugin {
             };
         };
         if self.counters_enabled
-            && let Some(acl) = self.acls.get_mut(lists[at])
+            && let Some(acl) = self.acls.get_mut(acl_index)
         {
             let (packets, bytes) = &mut acl.matches[rule as usize];
             *packets += 1;
@@ -181,7 +183,7 @@ impl AclPlugin {
         let mut verdict = Verdict {
             permit: action != AclAction::Deny,
             session: None,
-            rule: Some((lists[at], rule)),
+            rule: Some((acl_index, rule)),
         };
         if action == AclAction::PermitReflect {
             let epoch = self.epoch(sw_if_index, is_input);
@@ -251,7 +253,7 @@ impl Vpp {
         }
         let acl = Acl {
             tag: tag.to_owned(),
-            compiled: rules.iter().map(CompiledRule::new).collect(),
+            matcher: Matcher::new(&rules),
             matches: vec![(0, 0); rules.len()],
             rules,
         };

@@ -74,20 +74,20 @@ impl Vpp {
             };
             packet.cnat = self.cnat.lookup(&ip, &packet.data, table, w.now);
             let meta = packet.cnat;
-            w.node(&format!("cnat-lookup-{prefix}"), || meta.describe());
+            w.node(format_args!("cnat-lookup-{prefix}"), || meta.describe());
         }
         for _ in 0..count {
             let Ok(ip) = Ip::parse(&packet.data) else {
                 return;
             };
-            let node = format!("cnat-input-{prefix}");
+            let node = family.pick("cnat-input-ip4", "cnat-input-ip6");
             let verdict = self.cnat.input(&mut packet.cnat, &ip, &mut packet.data);
-            w.node(&node, || describe_nat(verdict, &packet.data));
+            w.node(node, || describe_nat(verdict, &packet.data));
             match verdict {
-                cnat::Verdict::Drop(reason) => return self.drop_packet(w, rx, &node, reason),
+                cnat::Verdict::Drop(reason) => return self.drop_packet(w, rx, node, reason),
                 cnat::Verdict::Via(backend) => {
                     let forward = self.forward(table, backend, 0);
-                    return self.follow(w, family, packet, forward, &node);
+                    return self.follow(w, family, packet, forward, node);
                 }
                 cnat::Verdict::Unchanged | cnat::Verdict::Rewritten => {}
             }
@@ -97,12 +97,12 @@ impl Vpp {
         };
         let tuple = ip.acl_tuple(&packet.data);
         if !self.acl.list(rx, true).is_empty() {
-            let node = format!("acl-plugin-in-{prefix}-fa");
+            let node = family.pick("acl-plugin-in-ip4-fa", "acl-plugin-in-ip6-fa");
             let length = packet.data.len();
             let verdict = self.acl.check(rx, true, &tuple, length, w.now);
-            w.node(&node, || self.describe_acl(&verdict));
+            w.node(node, || self.describe_acl(&verdict));
             if !verdict.permit {
-                return self.drop_packet(w, rx, &node, "ACL deny packets");
+                return self.drop_packet(w, rx, node, "ACL deny packets");
             }
         }
         if family == Family::V4 && !self.nat44_input(w, &mut packet) {
@@ -113,16 +113,16 @@ impl Vpp {
         };
         let hash = self.table_hash(table, &ip, &packet.data);
         if let Some(list) = self.l2.l3xc(rx, family) {
-            let node = format!("l3xc-input-{prefix}");
-            w.node(&node, String::new);
+            let node = family.pick("l3xc-input-ip4", "l3xc-input-ip6");
+            w.node(node, String::new);
             let forward = self.forward_paths(list, ip.dst, hash);
-            return self.follow(w, family, packet, forward, &node);
+            return self.follow(w, family, packet, forward, node);
         }
         if let Some(list) = self.abf_match(rx, family, &ip.acl_tuple(&packet.data)) {
-            let node = format!("abf-input-{prefix}");
-            w.node(&node, || "matched".to_owned());
+            let node = family.pick("abf-input-ip4", "abf-input-ip6");
+            w.node(node, || "matched".to_owned());
             let forward = self.forward_paths(list, ip.dst, hash);
-            return self.follow(w, family, packet, forward, &node);
+            return self.follow(w, family, packet, forward, node);
         }
         self.ip_lookup(w, family, packet);
     }
@@ -211,14 +211,14 @@ impl Vpp {
         let Ok(ip) = Ip::parse(&packet.data) else {
             return;
         };
-        let node = format!("{}-cnat-tx", family.node_prefix());
+        let node = family.pick("ip4-cnat-tx", "ip6-cnat-tx");
         let table = packet.table.unwrap_or_else(|| self.table_of(packet.rx, family));
         let verdict = self
             .cnat
             .at_vip(&mut packet.cnat, &ip, &mut packet.data, table, w.now);
-        w.node(&node, || describe_nat(verdict, &packet.data));
+        w.node(node, || describe_nat(verdict, &packet.data));
         let to = match verdict {
-            cnat::Verdict::Drop(reason) => return self.drop_packet(w, packet.rx, &node, reason),
+            cnat::Verdict::Drop(reason) => return self.drop_packet(w, packet.rx, node, reason),
             cnat::Verdict::Via(backend) => backend,
             cnat::Verdict::Rewritten => match Ip::parse(&packet.data) {
                 Ok(ip) => ip.dst,
@@ -227,7 +227,7 @@ impl Vpp {
             cnat::Verdict::Unchanged => ip.dst,
         };
         let forward = self.forward_beneath_cnat(table, to, 0);
-        self.follow(w, family, packet, forward, &node);
+        self.follow(w, family, packet, forward, node);
     }
 
     fn multicast_input(&mut self, w: &mut Walk, packet: Packet, ip: &Ip) {
@@ -267,13 +267,13 @@ impl Vpp {
         if self.acl.list(tx, false).is_empty() {
             return true;
         }
-        let node = format!("acl-plugin-out-{}-fa", ip.family.node_prefix());
+        let node = ip.family.pick("acl-plugin-out-ip4-fa", "acl-plugin-out-ip6-fa");
         let tuple = ip.acl_tuple(&packet.data);
         let length = packet.data.len();
         let verdict = self.acl.check(tx, false, &tuple, length, w.now);
-        w.node(&node, || self.describe_acl(&verdict));
+        w.node(node, || self.describe_acl(&verdict));
         if !verdict.permit {
-            self.drop_packet(w, packet.rx, &node, "ACL deny packets");
+            self.drop_packet(w, packet.rx, node, "ACL deny packets");
         }
         verdict.permit
     }

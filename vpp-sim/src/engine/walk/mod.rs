@@ -42,10 +42,10 @@ impl Walk {
     }
 
     /// Notes that the packet passed a node.
-    fn node(&mut self, node: &str, text: impl FnOnce() -> String) {
+    fn node(&mut self, node: impl std::fmt::Display, text: impl FnOnce() -> String) {
         if let Some(nodes) = &mut self.nodes {
             nodes.push(TraceNode {
-                node: node.to_owned(),
+                node: node.to_string(),
                 text: text(),
             });
         }

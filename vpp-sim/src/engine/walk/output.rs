@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use super::input::describe_nat;
 use super::{MAX_DEPTH, Packet, Walk};
 use crate::engine::fib::FLOW_HASH_DEFAULT;
-use crate::engine::interface::Kind;
+use crate::engine::interface::{Interface, Kind};
 use crate::engine::packet::hash::flow_hash;
 use crate::engine::packet::ip::{Ip, decrement_ttl, packet as ip_packet};
 use crate::engine::packet::{ETHERNET_LEN, ETHERTYPE_IP4, ETHERTYPE_IP6, Ethernet, UDP, checksum, put16};
@@ -113,7 +113,7 @@ impl Vpp {
             let verdict = self
                 .cnat
                 .output(packet.cnat, &ip, &mut packet.data, packet.rx, tx);
-            w.node(&format!("cnat-output-{prefix}"), || {
+            w.node(format_args!("cnat-output-{prefix}"), || {
                 describe_nat(verdict, &packet.data)
             });
         }
@@ -121,7 +121,7 @@ impl Vpp {
         for _ in 0..count {
             self.cnat.writeback(&mut packet.cnat, table);
             let meta = packet.cnat;
-            w.node(&format!("cnat-writeback-{prefix}"), || meta.describe());
+            w.node(format_args!("cnat-writeback-{prefix}"), || meta.describe());
         }
         Some(packet)
     }
@@ -176,10 +176,10 @@ impl Vpp {
         let Some(interface) = self.interfaces.get_mut(tx) else {
             return self.drop_packet(w, rx, "interface-output", "no such interface");
         };
-        let name = interface.name.clone();
-        let node = format!("{name}-output");
+        let node = |interface: &Interface| format!("{}-output", interface.name);
         if !interface.link_up() {
             interface.counters.tx_errors += 1;
+            let node = node(interface);
             return self.drop_packet(w, rx, &node, "interface is down");
         }
         let header = if interface.is_ethernet() { ETHERNET_LEN } else { 0 };
@@ -187,11 +187,14 @@ impl Vpp {
         if interface.device_mtu.is_some_and(|mtu| length > mtu as usize) {
             // The host's device refuses it and nobody hears of it.
             interface.counters.tx_errors += 1;
+            let node = node(interface);
             return self.drop_packet(w, rx, &node, "longer than the device's MTU");
         }
         interface.counters.tx_packets += 1;
         interface.counters.tx_bytes += frame.len() as u64;
-        w.node(&node, || format!("{} bytes", frame.len()));
+        w.node(format_args!("{}-output", interface.name), || {
+            format!("{} bytes", frame.len())
+        });
         match interface.kind {
             Kind::Vxlan { tunnel, .. } => self.vxlan_encap(w, rx, tunnel, &frame),
             Kind::Wireguard { interface } => {
@@ -205,6 +208,7 @@ impl Vpp {
             Kind::Loopback { .. } => {
                 // What a loopback sends comes back on it.
                 if w.depth >= MAX_DEPTH {
+                    let node = node(interface);
                     return self.drop_packet(w, rx, &node, "loop");
                 }
                 w.depth += 1;
@@ -213,7 +217,7 @@ impl Vpp {
             }
             Kind::Local => self.drop_packet(w, rx, "local0-output", "interface is down"),
             Kind::Tap(_) | Kind::AfPacket { .. } | Kind::Memif(_) => {
-                w.node(&format!("{name}-tx"), String::new);
+                w.node(format_args!("{}-tx", interface.name), String::new);
                 w.settle(|| Fate::Transmitted { sw_if_index: tx });
                 w.outputs.push(Output {
                     sw_if_index: tx,
