@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use crds::cnf::{Forwarding, InterfaceKind};
 use crds::net::{Cidr, PortMatch, Protocol};
 use crds::service_chain::FailurePolicy;
-use crds::service_slice::ServicePort;
+use crds::service_slice::{ServicePort, TrafficPolicy};
 use crds::vpp_config::FunctionInterface;
 use crds::{PolicyAction, PolicyTier};
 use serde::Serialize;
@@ -340,10 +340,23 @@ pub struct Service {
     /// `spec.clusterIPs`; empty for Services without a dataplane (headless, ExternalName, or left
     /// to another proxy by label).
     pub cluster_ips: Vec<IpAddr>,
+    /// `spec.externalIPs` of the families of the cluster IPs, sorted.
+    pub external_ips: Vec<IpAddr>,
+    /// Addresses of `status.loadBalancer.ingress` that nodes are to capture, of the families of the
+    /// cluster IPs, sorted.
+    pub load_balancer_ips: Vec<IpAddr>,
     /// Ports, in the Service's order.
     pub ports: Vec<ServicePort>,
     /// Client IP affinity timeout in seconds.
     pub affinity_seconds: Option<u32>,
+    /// Which backends clients within the cluster get.
+    pub internal_traffic_policy: TrafficPolicy,
+    /// Which backends clients outside the cluster get.
+    pub external_traffic_policy: TrafficPolicy,
+    /// `spec.healthCheckNodePort`, where it has a meaning.
+    pub health_check_node_port: Option<u16>,
+    /// Who may use the load-balancer addresses; `None` means everybody.
+    pub source_ranges: Option<Vec<Cidr>>,
     /// Mistakes.
     pub problems: Vec<Problem>,
 }
@@ -366,6 +379,8 @@ pub struct EndpointSlice {
     pub service: Option<String>,
     /// Ports that every endpoint of the slice serves.
     pub ports: Vec<EndpointPort>,
+    /// When the change that the slice follows began (RFC 3339), where its writer says so.
+    pub triggered: Option<String>,
     /// Endpoints; none for address types other than IPv4 and IPv6.
     pub endpoints: Vec<Endpoint>,
 }
@@ -401,6 +416,10 @@ pub struct Endpoint {
     pub serving: bool,
     /// Is being shut down.
     pub terminating: bool,
+    /// Zones that should use the endpoint.
+    pub for_zones: Vec<String>,
+    /// Nodes that should use the endpoint.
+    pub for_nodes: Vec<String>,
 }
 
 /// A ServiceChain.

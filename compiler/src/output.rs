@@ -24,6 +24,9 @@ pub struct Settings {
     pub transport: Transport,
     /// Where nodes without `spec.podCIDRs` get their prefixes from, at most one pool per family.
     pub pod_pools: Vec<PodPool>,
+    /// Whether `spec.externalIPs` of Services are captured. Whoever may write a Service could take
+    /// any address to itself by it (CVE-2020-8554); deprecated by KEP-5707.
+    pub external_ips: bool,
 }
 
 impl Default for Settings {
@@ -32,6 +35,7 @@ impl Default for Settings {
             system_namespace: crds::SYSTEM_NAMESPACE.to_owned(),
             transport: Transport::default(),
             pod_pools: Vec::new(),
+            external_ips: true,
         }
     }
 }
@@ -203,7 +207,7 @@ pub(crate) fn compile_named(cluster: &Cluster, settings: &Settings, naming: Nami
     let policies = policy::compile(cluster, &mut sets, &mut problems);
     let cnfs = cnf::compile(cluster, &mut problems);
     let chains = chain::compile(cluster, settings, &cnfs, &mut sets, &mut problems);
-    let service_slices = service::compile(cluster, &mut problems);
+    let service_slices = service::compile(cluster, settings, &mut problems);
 
     bind(cluster, settings, &cnfs, &mut topology.configs, &mut problems);
     for (node, config) in &mut topology.configs {

@@ -56,6 +56,7 @@ pub fn compile(cluster: &Cluster, settings: &Settings, problems: &mut BTreeSet<P
                 id,
                 addresses: node.addresses.clone(),
                 pod_cidrs,
+                zone: node.zone.clone(),
             },
             transport: settings.transport.clone(),
             ..VppConfigSpec::default()

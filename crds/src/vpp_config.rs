@@ -137,6 +137,10 @@ pub struct NodeIdentity {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub pod_cidrs: Vec<Cidr>,
+    /// The node's zone (label `topology.kubernetes.io/zone`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub zone: Option<String>,
 }
 
 /// How pods' packets travel between nodes.

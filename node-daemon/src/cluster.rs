@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crds::net::Cidr;
 use crds::vpp_config::PolicyRef;
-use crds::{Peer, SetRef, VppAddressSetSpec, VppPeerSliceSpec, VppPolicySpec, VppServiceSliceSpec};
+use crds::{Backend, Peer, SetRef, VppAddressSetSpec, VppPeerSliceSpec, VppPolicySpec, VppServiceSliceSpec};
 use serde::{Deserialize, Serialize};
 
 /// Objects by `namespace/name` (or `name`), as the API server has them. Kept on disk, so that a daemon that starts
@@ -67,20 +67,64 @@ impl Cluster {
             .collect()
     }
 
-    /// Slices of each Service whose first slice is known, in order of slices. A Service is told by namespace, name
-    /// and UID: slices of a deleted namesake do not mix in.
-    pub fn services(&self) -> BTreeMap<String, Vec<&VppServiceSliceSpec>> {
-        let mut services: BTreeMap<String, Vec<&VppServiceSliceSpec>> = BTreeMap::new();
+    /// Slices of each Service whose first slice is known, by namespace and name. A Service is told by its UID as well:
+    /// slices of a deleted namesake do not mix in, and of two namesakes' first slices the one of the greater UID waits.
+    pub fn services(&self) -> BTreeMap<String, ServiceSlices<'_>> {
+        let mut found: BTreeMap<(&str, &str, &str), BTreeMap<u32, &VppServiceSliceSpec>> = BTreeMap::new();
         for (key, slice) in &self.services {
             let namespace = key.split_once('/').map_or("", |(namespace, _)| namespace);
-            let name = format!("{namespace}/{}/{}", slice.service, slice.service_uid);
-            services.entry(name).or_default().push(slice);
+            let of = found
+                .entry((namespace, &slice.service, &slice.service_uid))
+                .or_default();
+            of.insert(slice.slice, slice);
         }
-        for slices in services.values_mut() {
-            slices.sort_by_key(|slice| slice.slice);
+        let mut services = BTreeMap::new();
+        for ((namespace, name, _), slices) in found {
+            let Some(first) = slices.get(&0).copied() else {
+                continue;
+            };
+            // A leaf that is listed no more is about to go: its backends are in others.
+            let listed = |number: &u32| *number == 0 || first.slices.binary_search(number).is_ok();
+            let missing = first.slices.iter().find(|number| !slices.contains_key(number));
+            services
+                .entry(object_key(namespace, name))
+                .or_insert(ServiceSlices {
+                    first,
+                    missing: missing.copied(),
+                    all: slices
+                        .into_iter()
+                        .filter(|(number, _)| listed(number))
+                        .map(|(_, slice)| slice)
+                        .collect(),
+                });
         }
-        services.retain(|_, slices| slices.first().is_some_and(|first| first.slice == 0));
         services
+    }
+}
+
+/// The slices of one Service.
+#[derive(Clone, Debug)]
+pub struct ServiceSlices<'a> {
+    /// Slice 0: frontends, ports, policies.
+    pub first: &'a VppServiceSliceSpec,
+    /// A slice that slice 0 lists and that is not known.
+    pub missing: Option<u32>,
+    /// Slice 0 and those it lists, as far as they are known.
+    all: Vec<&'a VppServiceSliceSpec>,
+}
+
+impl<'a> ServiceSlices<'a> {
+    /// The Service's backends.
+    pub fn backends(&self) -> impl Iterator<Item = &'a Backend> + use<'_, 'a> {
+        self.all.iter().flat_map(|slice| &slice.backends)
+    }
+
+    /// When the newest change of the Service's endpoints began (RFC 3339), if its writer said so.
+    pub fn triggered(&self) -> Option<&'a str> {
+        self.all
+            .iter()
+            .filter_map(|slice| slice.triggered.as_deref())
+            .max()
     }
 }
 

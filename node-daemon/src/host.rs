@@ -2,12 +2,16 @@
 //! (kubelet's probes above all) and pods reach each other. The node's other connections never depend on VPP.
 //!
 //! Routes carry a protocol number of ours: by it those that are no longer wanted are found. They go with the tap.
+//! [`nat`] is what the kernel translates between the world, itself and VPP.
+
+pub mod nat;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crds::VppConfigSpec;
 use crds::net::Cidr;
+use crds::service_slice::TrafficPolicy;
 use futures::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::LinkAttribute;
@@ -16,7 +20,8 @@ use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use crate::addressing::{gateway, node_mac};
 use crate::cluster::{Cluster, of_family};
-use crate::desired::Local;
+use crate::desired::service::node_ports;
+use crate::desired::{HostServices, Local};
 
 /// Protocol number of our routes: above those that iproute2 and routing daemons use.
 const PROTOCOL: u8 = 196;
@@ -34,6 +39,8 @@ pub struct HostSide {
     pub gateway_mac: [u8; 6],
     /// Prefixes of pods of all nodes and Services' addresses, with gateway and, where the node has one, source address.
     pub routes: BTreeSet<Route>,
+    /// What the kernel translates.
+    pub nat: nat::Table,
 }
 
 /// Destination, gateway, source address.
@@ -53,13 +60,24 @@ pub enum HostError {
         /// What the kernel says.
         source: rtnetlink::Error,
     },
+    /// nft cannot be run.
+    #[error("nft cannot be run, is nftables installed? {0}")]
+    Nft(std::io::Error),
+    /// nft refused.
+    #[error("nft: {0}")]
+    Refused(String),
     /// There is no netlink.
     #[error("opening netlink: {0}")]
     Open(std::io::Error),
 }
 
 /// What the node's side should be; `None` where the node does without.
-pub fn host_side(spec: &VppConfigSpec, cluster: &Cluster, local: &Local) -> Option<HostSide> {
+pub fn host_side(
+    spec: &VppConfigSpec,
+    cluster: &Cluster,
+    local: &Local,
+    services: &HostServices,
+) -> Option<HostSide> {
     let ifname = local.host_interface.clone()?;
     let gateways: Vec<IpAddr> = spec.node.pod_cidrs.iter().map(gateway).collect();
     let peers = cluster.peers_of(&local.node);
@@ -70,41 +88,43 @@ pub fn host_side(spec: &VppConfigSpec, cluster: &Cluster, local: &Local) -> Opti
         .chain(peers.values().flat_map(|peer| &peer.pod_cidrs))
         .copied()
         .collect();
-    let services = services(cluster, &prefixes);
+    let vips: BTreeSet<Cidr> = services.vips.iter().map(|&address| Cidr::host(address)).collect();
     let routes = prefixes
         .iter()
-        .chain(&services)
+        .chain(&vips)
         .filter_map(|prefix| {
             let via = of_family(&gateways, prefix.is_ipv6())?;
             Some((*prefix, via, of_family(&spec.node.addresses, prefix.is_ipv6())))
         })
         .collect();
+    let pods = &spec.node.pod_cidrs;
+    let stand_ins = [false, true].map(|ipv6| Cidr::host(node_ports(TrafficPolicy::Local, ipv6)));
+    let table = nat::Table {
+        addresses: [false, true]
+            .iter()
+            .filter_map(|&ipv6| of_family(&spec.node.addresses, ipv6))
+            .collect(),
+        kept: pods.iter().copied().chain(stand_ins).collect(),
+        masqueraded: pods
+            .iter()
+            .filter(|cidr| {
+                local
+                    .leaves_by_host(&spec.node.addresses, cidr.is_ipv6())
+                    .is_some()
+            })
+            .copied()
+            .collect(),
+        rules: services.nat.clone(),
+        ifname: ifname.clone(),
+    };
     Some(HostSide {
         ifname,
         mtu: local.pod_mtu(spec),
         gateways,
         gateway_mac: node_mac(&local.node, "host").0,
         routes,
+        nat: table,
     })
-}
-
-/// Addresses of Services with a pod behind them. Those whose backends are not pods (the API server's own, say) are the
-/// node's business: VPP may not have a way to the backends, and the node has one of its own.
-fn services(cluster: &Cluster, pods: &BTreeSet<Cidr>) -> BTreeSet<Cidr> {
-    let of_pods = |address: IpAddr| pods.iter().any(|prefix| prefix.contains(address));
-    cluster
-        .services()
-        .values()
-        .filter(|slices| {
-            slices
-                .iter()
-                .flat_map(|slice| &slice.backends)
-                .any(|b| of_pods(b.address))
-        })
-        .flat_map(|slices| slices.first())
-        .flat_map(|first| &first.frontends)
-        .map(|frontend| Cidr::host(frontend.address))
-        .collect()
 }
 
 /// MTU of an interface of the node, if there is such an interface.
@@ -173,7 +193,7 @@ async fn configure_with(kernel: &Handle, side: &HostSide) -> Result<(), HostErro
                 .map_err(refused("removing an old route"))?;
         }
     }
-    Ok(())
+    nat::replace(&side.nat).await
 }
 
 async fn index(kernel: &Handle, name: &str) -> Result<u32, HostError> {

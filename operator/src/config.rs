@@ -59,6 +59,11 @@ pub struct Config {
     #[arg(long, env = "CONTIV_NODE_PREFIX_V6", default_value_t = 64)]
     pub node_prefix_v6: u8,
 
+    /// Leave spec.externalIPs of Services alone: whoever may write a Service could take any address
+    /// to itself by them.
+    #[arg(long, env = "CONTIV_NO_EXTERNAL_IPS")]
+    pub no_external_ips: bool,
+
     /// What is logged, in the syntax of tracing's filters.
     #[arg(long, env = "CONTIV_LOG", default_value = "info")]
     pub log: String,
@@ -136,6 +141,7 @@ impl Config {
         Ok(Settings {
             transport: Transport { mode, vni: self.vni },
             pod_pools: pools,
+            external_ips: !self.no_external_ips,
             ..Settings::default()
         })
     }
@@ -155,6 +161,13 @@ mod tests {
         assert_eq!(config.namespace, "contiv-system");
         assert!(!config.no_leader_election);
         assert_eq!(config.settings(), Ok(Settings::default()));
+    }
+
+    #[test]
+    fn external_ips_can_be_switched_off() {
+        assert!(parse(&[]).settings().unwrap().external_ips);
+        let config = parse(&["--no-external-ips"]);
+        assert!(!config.settings().unwrap().external_ips);
     }
 
     #[test]

@@ -463,7 +463,7 @@ impl Index {
         let compiled = facts.cluster.service(&key).map(|service| {
             let endpoints = facts.slices_of.get(&key).into_iter().flatten();
             let endpoints = endpoints.filter_map(|slice| facts.cluster.endpoint_slice(slice));
-            service::one(service, endpoints, &mut problems)
+            service::one(service, endpoints, facts.settings, &mut problems)
         });
         let compiled = compiled.unwrap_or_default();
         let source = Source::Service(key.clone());

@@ -230,6 +230,7 @@ impl Dice<'_> {
                 name: "http".into(),
                 protocol: self.protocol(),
                 port: 80,
+                node_port: None,
             }],
             namespace: key.namespace,
             name: key.name,
@@ -251,6 +252,8 @@ impl Dice<'_> {
             ready: dice.yes(),
             serving: dice.yes(),
             terminating: dice.yes(),
+            for_zones: dice.yes().then(|| "z0".to_owned()).into_iter().collect(),
+            for_nodes: dice.yes().then(|| "n0".to_owned()).into_iter().collect(),
         };
         EndpointSlice {
             namespace: key.namespace,
@@ -262,6 +265,8 @@ impl Dice<'_> {
                 number: self.pick(&[80, 8080]),
             }],
             endpoints: (0..count).map(|_| endpoint(self)).collect(),
+            // It is no change by itself, so what was given out may have an older one.
+            triggered: None,
         }
     }
 

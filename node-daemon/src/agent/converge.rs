@@ -91,6 +91,7 @@ impl Agent {
             if !self.read && !self.read_vpp(&vpp, now).await {
                 return;
             }
+            self.keep_frozen();
             let held = self.retry.held(now);
             let plan = plan(&self.desired.objects, &self.state.objects, &held);
             if plan.is_empty() {
@@ -112,6 +113,15 @@ impl Agent {
                 self.read = false;
             } else if report.failed.is_empty() {
                 return;
+            }
+        }
+    }
+
+    /// What is frozen is wanted as it is.
+    fn keep_frozen(&mut self) {
+        for key in &self.desired.frozen {
+            if let Some(object) = self.state.objects.get(key) {
+                self.desired.objects.insert(key.clone(), object.clone());
             }
         }
     }
@@ -237,10 +247,10 @@ impl Agent {
     fn follow_host(&mut self) {
         let up = self.state.objects.contains_key(&Key::Up(Link::Host));
         let Some((spec, _)) = &self.spec else { return };
-        if !up || self.vpp.is_none() {
+        if !up || self.vpp.is_none() || !self.desired.frozen.is_empty() {
             return;
         }
-        let Some(side) = host::host_side(spec, &self.cluster, &self.local) else {
+        let Some(side) = host::host_side(spec, &self.cluster, &self.local, &self.desired.host) else {
             return;
         };
         if self.host_side.as_ref() == Some(&side) {

@@ -18,7 +18,8 @@ mod node;
 mod permits;
 mod pods;
 mod policy;
-mod service;
+pub mod service;
+pub mod service_backends;
 mod tiers;
 
 #[cfg(test)]
@@ -101,6 +102,29 @@ impl Local {
         endpoints
     }
 
+    /// The node's address behind which VPP's packets to the world go: where no uplink has a gateway they leave
+    /// through the node's kernel.
+    pub fn leaves_by_host(&self, node_addresses: &[IpAddr], ipv6: bool) -> Option<IpAddr> {
+        self.host_interface.as_ref()?;
+        let uplink = self.uplink.iter();
+        let addresses: Vec<IpAddr> = uplink
+            .clone()
+            .flat_map(|u| &u.addresses)
+            .map(IpNet::addr)
+            .collect();
+        if uplink
+            .flat_map(|u| &u.gateways)
+            .any(|gateway| gateway.is_ipv6() == ipv6)
+        {
+            return None;
+        }
+        // An address that VPP has itself is VPP's.
+        let of_kernel = node_addresses
+            .iter()
+            .filter(|address| !addresses.contains(address));
+        of_kernel.copied().find(|address| address.is_ipv6() == ipv6)
+    }
+
     /// MTU of the uplink.
     pub fn uplink_mtu(&self) -> u32 {
         self.uplink.as_ref().map_or(DEFAULT_MTU, |u| u.mtu)
@@ -144,6 +168,10 @@ pub struct Desired {
     pub unresolved: BTreeSet<String>,
     /// What each chain of this node needs, by namespace and name.
     pub chains: BTreeMap<(String, String), ChainParts>,
+    /// What stays as it is until more is known.
+    pub frozen: BTreeSet<Key>,
+    /// What the node's own side does for Services.
+    pub host: HostServices,
     /// Where the rules of ACLs of the Admin and Baseline tiers come from, by tag.
     pub origins: BTreeMap<String, Origins>,
 }
@@ -175,6 +203,15 @@ pub enum Origin {
     Default,
     /// Rules of before, while the policy cannot be read.
     Unknown,
+}
+
+/// What the node's own side does for Services.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostServices {
+    /// Addresses that the node reaches through VPP.
+    pub vips: BTreeSet<IpAddr>,
+    /// What the kernel translates before.
+    pub nat: crate::host::nat::Rules,
 }
 
 /// A part of the configuration that cannot be computed yet.

@@ -93,6 +93,17 @@ fn add_host(inputs: &Inputs<'_>, out: &mut Desired) {
             Object::Route(vec![Path::Via(Link::Host, address)]),
         );
     }
+    let everything = [
+        IpNet::from(ipnet::Ipv4Net::default()),
+        IpNet::from(ipnet::Ipv6Net::default()),
+    ];
+    for everything in everything {
+        let ipv6 = everything.addr().is_ipv6();
+        if let Some(address) = inputs.local.leaves_by_host(&inputs.spec.node.addresses, ipv6) {
+            let path = Path::Via(Link::Host, address);
+            out.put(Key::Route(Cidr::from(everything)), Object::Route(vec![path]));
+        }
+    }
 }
 
 fn add_peer(inputs: &Inputs<'_>, peer: &Peer, out: &mut Desired) {

@@ -1,16 +1,51 @@
-//! Services as cnat translations (design §6).
+//! Services as cnat translations (design §6), and what the node's own side does for them.
+//!
+//! cnat knows one set of backends per address, port and protocol, whoever the client is. So each kind of client has an
+//! address of its own:
+//!
+//! | client | address in VPP | backends by |
+//! |---|---|---|
+//! | pods | cluster IP | internal traffic policy |
+//! | pods | external, load-balancer and node addresses | Cluster |
+//! | node, by node port | [`NODE_PORTS_V4`] | Cluster |
+//! | outside, by the node's kernel | the same, or [`LOCAL_NODE_PORTS_V4`] | external traffic policy |
+//!
+//! The kernel, which owns the node's addresses, turns the last two into the former: see [`crate::host::nat`].
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crds::net::{Cidr, Protocol};
+use crds::service_slice::{Frontend, FrontendKind, ServicePort, TrafficPolicy};
 use crds::vpp_config::TransportMode;
 use crds::{Backend, VppServiceSliceSpec};
 
+use super::service_backends::{Choice, Fate, Place, Target};
 use super::{Desired, Inputs};
 use crate::addressing;
-use crate::cluster::of_family;
+use crate::cluster::{ServiceSlices, of_family};
+use crate::host::nat::Refusal;
 use crate::objects::{Area, CnatRole, Key, Link, Object, Path, SnatAddresses, Translation, Vip};
+
+/// Stands for the node's addresses where the kernel hands node ports to VPP, all backends wanted. Between the node and
+/// its VPP only (RFC 3927, 2.1 keeps the first 256 link-local addresses out of use).
+pub const NODE_PORTS_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 2);
+/// The same for clients that may have this node's backends only.
+pub const LOCAL_NODE_PORTS_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 3);
+/// [`NODE_PORTS_V4`] for IPv6, where link-local addresses are not forwarded: of the prefix for local use of RFC 8215.
+pub const NODE_PORTS_V6: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0xa9fe, 2);
+/// [`LOCAL_NODE_PORTS_V4`] for IPv6.
+pub const LOCAL_NODE_PORTS_V6: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0xa9fe, 3);
+
+/// The address that stands for the node's in one family.
+pub fn node_ports(policy: TrafficPolicy, ipv6: bool) -> IpAddr {
+    match (policy, ipv6) {
+        (TrafficPolicy::Cluster, false) => NODE_PORTS_V4.into(),
+        (TrafficPolicy::Cluster, true) => NODE_PORTS_V6.into(),
+        (TrafficPolicy::Local, false) => LOCAL_NODE_PORTS_V4.into(),
+        (TrafficPolicy::Local, true) => LOCAL_NODE_PORTS_V6.into(),
+    }
+}
 
 pub(super) fn add(inputs: &Inputs<'_>, out: &mut Desired) {
     if !inputs.local.cnat {
@@ -21,21 +56,37 @@ pub(super) fn add(inputs: &Inputs<'_>, out: &mut Desired) {
     }
     add_source_nat(inputs, out);
     add_features(inputs, out);
-    let mut unreachable: BTreeMap<IpAddr, ()> = BTreeMap::new();
-    for (name, slices) in inputs.cluster.services() {
-        add_service(&name, &slices, &mut unreachable, out);
+    let services = inputs.cluster.services();
+    let mut adder = Adder::new(inputs, out);
+    // Whose address is whose: cluster IPs are allocated, the others are claims of the Services' authors.
+    for (name, slices) in &services {
+        if let Some(missing) = slices.missing {
+            adder.freeze(name, slices, missing);
+        }
     }
-    for address in unreachable.into_keys() {
-        out.put(
-            Key::Route(Cidr::host(address)),
-            Object::Route(vec![Path::Unreachable]),
-        );
+    let whole = || services.iter().filter(|(_, slices)| slices.missing.is_none());
+    for kind in [
+        FrontendKind::ClusterIp,
+        FrontendKind::LoadBalancer,
+        FrontendKind::ExternalIp,
+    ] {
+        for (name, slices) in whole() {
+            adder.add_frontends(name, slices, kind);
+        }
     }
+    for (name, slices) in whole() {
+        adder.add_node_ports(name, slices);
+    }
+    adder.finish();
 }
 
-/// Addresses that stand in for clients: the uplink's, where replies from the outside find back to; else the gateway's.
+/// Addresses that stand in for clients: one to which replies find back through cnat. That is the uplink's where cnat is
+/// on it, else the gateway's, which all nodes reach by the tunnels.
 pub(super) fn snat_addresses(inputs: &Inputs<'_>) -> [Option<IpAddr>; 2] {
-    let underlay = inputs.local.tunnel_endpoints();
+    let underlay = match inputs.spec.transport.mode {
+        TransportMode::None => inputs.local.tunnel_endpoints(),
+        TransportMode::Vxlan => Vec::new(),
+    };
     let gateways: Vec<IpAddr> = addressing::gateways(inputs.spec).collect();
     [false, true].map(|ipv6| of_family(&underlay, ipv6).or_else(|| of_family(&gateways, ipv6)))
 }
@@ -102,67 +153,374 @@ fn add_features(inputs: &Inputs<'_>, out: &mut Desired) {
     }
 }
 
-fn add_service(
-    name: &str,
-    slices: &[&VppServiceSliceSpec],
-    unreachable: &mut BTreeMap<IpAddr, ()>,
-    out: &mut Desired,
-) {
-    let Some(first) = slices.first() else { return };
-    for frontend in &first.frontends {
-        for (index, port) in first.ports.iter().enumerate() {
-            if port.protocol == Protocol::Sctp {
-                out.pend(
-                    Area::Services,
-                    format!(
-                        "service {name}: VPP's cnat carries TCP and UDP, not SCTP port {}",
-                        port.port
-                    ),
-                );
-                continue;
-            }
-            let vip = Vip {
-                address: frontend.address,
-                port: port.port,
-                protocol: port.protocol,
-            };
-            let backends = backends(slices, index, frontend.address.is_ipv6());
-            if backends.is_empty() {
-                // Clients fail at once instead of timing out. Translated packets never get as far as this route.
-                unreachable.insert(frontend.address, ());
-                continue;
-            }
-            out.put(
-                Key::Translation(vip),
-                Object::Translation(Translation {
-                    backends,
-                    affinity: first.affinity_seconds.is_some(),
-                }),
-            );
+/// Turns Services into objects and into what the node's own side needs.
+struct Adder<'a, 'o> {
+    inputs: &'a Inputs<'a>,
+    out: &'o mut Desired,
+    /// Prefixes that VPP has a way to: pods'.
+    pods: BTreeSet<Cidr>,
+    /// What VPP answers on addresses for ports without translation.
+    refusals: BTreeMap<IpAddr, Path>,
+    sctp: BTreeSet<String>,
+}
+
+impl<'a, 'o> Adder<'a, 'o> {
+    fn new(inputs: &'a Inputs<'a>, out: &'o mut Desired) -> Self {
+        let own = inputs.spec.node.pod_cidrs.iter();
+        let peers = inputs.cluster.peers_of(&inputs.local.node);
+        let pods = own.chain(peers.values().flat_map(|peer| &peer.pod_cidrs));
+        Self {
+            pods: pods.copied().collect(),
+            inputs,
+            out,
+            refusals: BTreeMap::new(),
+            sctp: BTreeSet::new(),
         }
+    }
+
+    /// A Service of which a slice is on its way keeps what it has: half of its backends would look like the loss of
+    /// the other half.
+    fn freeze(&mut self, name: &str, slices: &ServiceSlices<'_>, missing: u32) {
+        let first = slices.first;
+        self.pend(format!("service {name}: slice {missing} is not known yet"));
+        for frontend in &first.frontends {
+            self.out.frozen.insert(Key::Route(Cidr::host(frontend.address)));
+            for port in &first.ports {
+                self.out
+                    .frozen
+                    .insert(Key::Translation(vip(frontend.address, port, port.port)));
+            }
+        }
+        for address in self.inputs.spec.node.addresses.clone() {
+            let policies = [TrafficPolicy::Cluster, TrafficPolicy::Local];
+            let stand_ins = policies.map(|policy| node_ports(policy, address.is_ipv6()));
+            for port in &first.ports {
+                let Some(number) = port.node_port else { continue };
+                let all = [address].into_iter().chain(stand_ins);
+                self.out
+                    .frozen
+                    .extend(all.map(|a| Key::Translation(vip(a, port, number))));
+            }
+        }
+    }
+
+    fn pend(&mut self, reason: String) {
+        self.out.pend(Area::Services, reason);
+    }
+
+    fn choose(&self, slices: &ServiceSlices<'_>, index: usize, ipv6: bool) -> Choice {
+        let place = Place {
+            node: &self.inputs.local.node,
+            zone: self.inputs.spec.node.zone.as_deref(),
+        };
+        let backends: Vec<(&Backend, u16)> = slices
+            .backends()
+            .filter(|backend| backend.address.is_ipv6() == ipv6)
+            .filter_map(|backend| {
+                let port = backend.ports.get(index).copied().filter(|port| *port != 0)?;
+                Some((backend, port))
+            })
+            .collect();
+        Choice::new(&backends, place)
+    }
+
+    /// Whether the port can be carried at all.
+    fn carries(&mut self, name: &str, port: &ServicePort) -> bool {
+        if port.protocol == Protocol::Sctp {
+            self.sctp.insert(name.to_owned());
+            return false;
+        }
+        true
+    }
+
+    /// Puts a translation in, unless another Service has the address and port already.
+    fn translate(&mut self, name: &str, vip: Vip, backends: Vec<Target>, affinity: bool) -> bool {
+        let key = Key::Translation(vip);
+        if self.out.objects.contains_key(&key) {
+            self.pend(format!("service {name}: {vip} is another Service's"));
+            return false;
+        }
+        self.out
+            .put(key, Object::Translation(Translation { backends, affinity }));
+        true
+    }
+
+    fn refuse(&mut self, address: IpAddr, path: Path) {
+        // Of two answers the silent one: it tells less, and a retry may succeed.
+        let known = self.refusals.entry(address).or_insert(path.clone());
+        if path == Path::Drop {
+            *known = path;
+        }
+    }
+
+    fn add_frontends(&mut self, name: &str, slices: &ServiceSlices<'_>, kind: FrontendKind) {
+        let first = slices.first;
+        for frontend in first.frontends.iter().filter(|frontend| frontend.kind == kind) {
+            let admitted = self.pods_admitted(name, first, frontend);
+            for (index, port) in first.ports.iter().enumerate() {
+                if self.carries(name, port) {
+                    self.add_port(name, slices, frontend, index, admitted);
+                }
+            }
+        }
+    }
+
+    /// Whether this node's pods may use a frontend. cnat asks nobody for his address, so all of them may or none.
+    fn pods_admitted(&mut self, name: &str, first: &VppServiceSliceSpec, frontend: &Frontend) -> bool {
+        let ranges = match frontend.kind {
+            FrontendKind::LoadBalancer => first.load_balancer_source_ranges.as_ref(),
+            FrontendKind::ClusterIp | FrontendKind::ExternalIp => None,
+        };
+        let Some(ranges) = ranges else { return true };
+        let of_family = |cidr: &&Cidr| cidr.is_ipv6() == frontend.address.is_ipv6();
+        let own: Vec<Cidr> = self
+            .inputs
+            .spec
+            .node
+            .pod_cidrs
+            .iter()
+            .filter(of_family)
+            .copied()
+            .collect();
+        let within = |cidr: &Cidr| {
+            let holds =
+                |range: &&Cidr| range.prefix_len() <= cidr.prefix_len() && range.contains(cidr.network());
+            ranges.iter().any(|range| holds(&range))
+        };
+        if own.iter().all(within) {
+            return true;
+        }
+        let partly = |cidr: &Cidr| ranges.iter().any(|range| cidr.contains(range.network()));
+        if own.iter().any(|cidr| within(cidr) || partly(cidr)) {
+            self.pend(format!(
+                "service {name}: loadBalancerSourceRanges admit a part of this node's pods, which VPP cannot tell \
+                 apart by it: none of them may use {}",
+                frontend.address
+            ));
+        }
+        false
+    }
+
+    fn add_port(
+        &mut self,
+        name: &str,
+        slices: &ServiceSlices<'_>,
+        frontend: &Frontend,
+        index: usize,
+        pods_admitted: bool,
+    ) {
+        let first = slices.first;
+        let Some(port) = first.ports.get(index) else {
+            return;
+        };
+        let address = frontend.address;
+        let choice = self.choose(slices, index, address.is_ipv6());
+        let policy = match frontend.kind {
+            FrontendKind::ClusterIp => first.internal_traffic_policy,
+            FrontendKind::ExternalIp | FrontendKind::LoadBalancer => TrafficPolicy::Cluster,
+        };
+        let vip = vip(address, port, port.port);
+        let fate = choice.fate(policy);
+        match &fate {
+            Fate::Drop => self.refuse(address, Path::Drop),
+            Fate::Reject => self.refuse(address, Path::Unreachable),
+            Fate::To(_) if !pods_admitted => self.refuse(address, Path::Drop),
+            Fate::To(backends) => {
+                if !self.translate(name, vip, backends.clone(), first.affinity_seconds.is_some()) {
+                    return;
+                }
+            }
+        }
+        self.add_own(vip, &fate, pods_admitted, first, port);
+        if frontend.kind != FrontendKind::ClusterIp {
+            let ranges = first.load_balancer_source_ranges.as_ref();
+            if let (FrontendKind::LoadBalancer, Some(ranges)) = (frontend.kind, ranges) {
+                let of_family = |cidr: &&Cidr| cidr.is_ipv6() == address.is_ipv6();
+                let ranges = ranges.iter().filter(of_family).copied().collect();
+                self.out.host.nat.admitted.insert(vip, ranges);
+            }
+            self.add_entry(name, first, vip, port, &choice);
+        }
+    }
+
+    /// How the node's own processes reach an address: through VPP, unless VPP has no way to the backends or does not
+    /// serve the address to pods.
+    fn add_own(
+        &mut self,
+        vip: Vip,
+        fate: &Fate,
+        pods_admitted: bool,
+        first: &VppServiceSliceSpec,
+        port: &ServicePort,
+    ) {
+        let pods = |(address, _): &Target| self.pods.iter().any(|prefix| prefix.contains(*address));
+        match fate {
+            Fate::To(backends) if !backends.iter().all(pods) => {
+                self.out.host.nat.own.insert(vip, backends.clone());
+            }
+            Fate::To(_) if !pods_admitted => {
+                let target = cluster_target(first, port, vip.address.is_ipv6());
+                self.out
+                    .host
+                    .nat
+                    .own
+                    .extend(target.map(|target| (vip, vec![target])));
+            }
+            Fate::To(_) | Fate::Drop | Fate::Reject => {
+                self.out.host.vips.insert(vip.address);
+            }
+        }
+    }
+
+    /// What the kernel does with packets from outside to an address: hands them to VPP, or refuses them.
+    fn add_entry(
+        &mut self,
+        name: &str,
+        first: &VppServiceSliceSpec,
+        vip: Vip,
+        port: &ServicePort,
+        choice: &Choice,
+    ) {
+        let policy = first.external_traffic_policy;
+        let ipv6 = vip.address.is_ipv6();
+        let nat = &mut self.out.host.nat;
+        if nat.entries.contains_key(&vip) || nat.refused.contains_key(&vip) {
+            self.pend(format!("service {name}: {vip} is another Service's"));
+            return;
+        }
+        match choice.fate(policy) {
+            Fate::Drop => {
+                nat.refused.insert(vip, Refusal::Drop);
+            }
+            Fate::Reject => {
+                nat.refused.insert(vip, Refusal::Reject);
+            }
+            Fate::To(_) => {
+                let target = match policy {
+                    TrafficPolicy::Cluster => cluster_target(first, port, ipv6),
+                    TrafficPolicy::Local => port.node_port.map(|number| (node_ports(policy, ipv6), number)),
+                };
+                let Some(target) = target else {
+                    nat.refused.insert(vip, Refusal::Drop);
+                    self.pend(format!(
+                        "service {name}: {vip} is closed to clients outside, a port with traffic policy Local needs a \
+                         node port"
+                    ));
+                    return;
+                };
+                nat.entries.insert(vip, target);
+                if policy == TrafficPolicy::Local && self.replies_stray(ipv6) {
+                    self.pend(format!(
+                        "service {name}: replies of {vip} leave by VPP's uplink, not by the interface where requests \
+                         enter: externalTrafficPolicy Local needs a node without --uplink-gateway"
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Whether replies to clients outside leave elsewhere than through the node's kernel.
+    fn replies_stray(&self, ipv6: bool) -> bool {
+        let uplink = self.inputs.local.uplink.iter();
+        uplink
+            .flat_map(|uplink| &uplink.gateways)
+            .any(|gateway| gateway.is_ipv6() == ipv6)
+    }
+
+    fn add_node_ports(&mut self, name: &str, slices: &ServiceSlices<'_>) {
+        let first = slices.first;
+        let addresses = self.inputs.spec.node.addresses.clone();
+        let affinity = first.affinity_seconds.is_some();
+        for (index, port) in first.ports.iter().enumerate() {
+            let Some(number) = port.node_port else { continue };
+            if !self.carries(name, port) {
+                continue;
+            }
+            for ipv6 in [false, true] {
+                let of_family = |frontend: &Frontend| {
+                    frontend.kind == FrontendKind::ClusterIp && frontend.address.is_ipv6() == ipv6
+                };
+                if !first.frontends.iter().any(of_family) {
+                    continue;
+                }
+                let choice = self.choose(slices, index, ipv6);
+                let stand_in = vip(node_ports(TrafficPolicy::Cluster, ipv6), port, number);
+                if let Fate::To(backends) = choice.fate(TrafficPolicy::Cluster) {
+                    self.translate(name, stand_in, backends, affinity);
+                }
+                if first.external_traffic_policy == TrafficPolicy::Local
+                    && let Fate::To(backends) = choice.fate(TrafficPolicy::Local)
+                {
+                    let stand_in = vip(node_ports(TrafficPolicy::Local, ipv6), port, number);
+                    self.translate(name, stand_in, backends, affinity);
+                }
+                for &address in addresses.iter().filter(|address| address.is_ipv6() == ipv6) {
+                    let on_node = vip(address, port, number);
+                    if let Fate::To(backends) = choice.fate(TrafficPolicy::Cluster)
+                        && self.translate(name, on_node, backends, affinity)
+                    {
+                        let target = (stand_in.address, stand_in.port);
+                        self.out.host.nat.own.insert(on_node, vec![target]);
+                    }
+                    self.add_entry(name, first, on_node, port, &choice);
+                }
+            }
+        }
+    }
+
+    fn finish(self) {
+        for (address, path) in self.refusals {
+            // A node's own address stays the node's.
+            if !self.inputs.spec.node.addresses.contains(&address) {
+                self.out
+                    .put(Key::Route(Cidr::host(address)), Object::Route(vec![path]));
+            }
+        }
+        for name in self.sctp {
+            let reason = format!("service {name}: VPP's cnat carries TCP and UDP, not SCTP");
+            self.out.pend(Area::Services, reason);
+        }
+        let stand_ins = self.out.host.nat.entries.values().map(|(address, _)| *address);
+        let own = self
+            .out
+            .host
+            .nat
+            .own
+            .values()
+            .flatten()
+            .map(|(address, _)| *address);
+        let are_stand_ins = |address: &IpAddr| {
+            let policies = [TrafficPolicy::Cluster, TrafficPolicy::Local];
+            policies
+                .iter()
+                .any(|&policy| node_ports(policy, address.is_ipv6()) == *address)
+        };
+        let used: BTreeSet<IpAddr> = stand_ins.chain(own).filter(are_stand_ins).collect();
+        self.out.host.vips.extend(used);
     }
 }
 
-/// Backends of a port: all that are ready; if none is, those that still serve while they terminate (KEP-1669).
-fn backends(slices: &[&VppServiceSliceSpec], index: usize, ipv6: bool) -> Vec<(IpAddr, u16)> {
-    let of = |wanted: fn(&Backend) -> bool| -> Vec<(IpAddr, u16)> {
-        let mut found: Vec<(IpAddr, u16)> = slices
-            .iter()
-            .flat_map(|slice| &slice.backends)
-            .filter(|backend| backend.address.is_ipv6() == ipv6 && wanted(backend))
-            .filter_map(|backend| {
-                let port = backend.ports.get(index).copied().filter(|port| *port != 0)?;
-                Some((backend.address, port))
-            })
-            .collect();
-        found.sort_unstable();
-        found.dedup();
-        found
-    };
-    let ready = of(|backend| backend.ready);
-    if ready.is_empty() {
-        of(|backend| backend.serving && backend.terminating)
-    } else {
-        ready
+fn vip(address: IpAddr, port: &ServicePort, number: u16) -> Vip {
+    Vip {
+        address,
+        port: number,
+        protocol: port.protocol,
     }
 }
+
+/// Where in VPP a port has all its backends for clients that the kernel hands over.
+fn cluster_target(first: &VppServiceSliceSpec, port: &ServicePort, ipv6: bool) -> Option<Target> {
+    if let Some(number) = port.node_port {
+        return Some((node_ports(TrafficPolicy::Cluster, ipv6), number));
+    }
+    let of_family =
+        |frontend: &&Frontend| frontend.kind == FrontendKind::ClusterIp && frontend.address.is_ipv6() == ipv6;
+    let cluster_ip = first.frontends.iter().find(of_family)?;
+    first
+        .internal_traffic_policy
+        .is_cluster()
+        .then_some((cluster_ip.address, port.port))
+}
+
+#[cfg(test)]
+mod tests;

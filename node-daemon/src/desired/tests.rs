@@ -39,6 +39,7 @@ impl World {
                 id: 1,
                 addresses: vec!["192.168.0.1".parse().unwrap(), "fd02::1".parse().unwrap()],
                 pod_cidrs: vec![cidr("10.1.1.0/24"), cidr("fd00:1:1::/64")],
+                zone: Some("z1".into()),
             },
             ..VppConfigSpec::default()
         };
@@ -168,6 +169,7 @@ impl World {
                     name: String::new(),
                     protocol,
                     port,
+                    node_port: None,
                 })
                 .collect(),
             frontends: vec![Frontend {
@@ -193,6 +195,8 @@ pub(crate) fn backend(address: &str, ports: &[u16]) -> Backend {
         ready: true,
         serving: true,
         terminating: false,
+        for_zones: vec![],
+        for_nodes: vec![],
     }
 }
 
@@ -415,7 +419,6 @@ fn lists_per_direction() {
             "permit ::/0 -> ::/0 proto 58 ports 0-255 from 1-4",
             "reflect 10.1.1.1/32 -> 0.0.0.0/0 proto 0 ports 0-65535",
             "reflect 192.168.0.1/32 -> 0.0.0.0/0 proto 0 ports 0-65535",
-            "reflect 192.168.16.1/32 -> 0.0.0.0/0 proto 0 ports 0-65535",
             "reflect fd00:1:1::1/128 -> ::/0 proto 0 ports 0-65535",
             "reflect fd02::1/128 -> ::/0 proto 0 ports 0-65535",
         ]
@@ -731,9 +734,10 @@ fn a_service_has_a_translation_per_port_with_backends_of_its_family() {
     assert_eq!(
         out.objects.get(&Key::CnatSnat),
         Some(&Object::CnatSnat(SnatAddresses {
-            v4: Some("192.168.16.1".parse().unwrap()),
+            v4: Some("10.1.1.1".parse().unwrap()),
             v6: Some("fd00:1:1::1".parse().unwrap()),
-        }))
+        })),
+        "cnat is not on the uplink: replies to its address would not be turned back"
     );
     for prefix in ["10.1.1.0/24", "10.1.2.0/24", "192.168.0.2/32", "fd00:1:2::/64"] {
         assert!(

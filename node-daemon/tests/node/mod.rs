@@ -137,6 +137,7 @@ pub fn spec_with_cidrs(mut pods: Vec<PodBinding>, cidrs: &[&str]) -> VppConfigSp
             id: 1,
             addresses: vec![],
             pod_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
+            zone: None,
         },
         transport: Transport::default(),
         policy_sets: vec![],
