@@ -304,8 +304,12 @@ impl Cluster {
         &self.cnitool
     }
 
-    /// Name of the network namespace of a pod, or of a node written `node/1`.
+    /// Name of the network namespace of a pod, of a node written `node/1`, or of the link on which the nodes stand,
+    /// written `outside`.
     pub fn netns_of(&self, key: &str) -> Result<String> {
+        if key == "outside" {
+            return Ok(self.run().netns("net"));
+        }
         match key.strip_prefix("node/") {
             Some(number) => {
                 let number: u8 = number.parse().with_context(|| format!("{key} names no node"))?;
@@ -319,7 +323,7 @@ impl Cluster {
         }
     }
 
-    /// Asks from a pod, or from a node written `node/1`.
+    /// Asks from a pod, a node written `node/1`, or `outside`.
     pub async fn ask(&self, from: &str, probe: &Probe) -> Result<Answers> {
         probe.from(&self.netns_of(from)?).await
     }
