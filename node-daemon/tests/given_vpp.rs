@@ -62,6 +62,7 @@ fn cluster(backends: &[IpAddr], permitted: &[IpAddr]) -> Cluster {
             name: String::new(),
             protocol: Protocol::Udp,
             port: 80,
+            node_port: None,
         }],
         frontends: VIPS
             .map(|address| Frontend {
@@ -78,6 +79,8 @@ fn cluster(backends: &[IpAddr], permitted: &[IpAddr]) -> Cluster {
                 ready: true,
                 serving: true,
                 terminating: false,
+                for_zones: Vec::new(),
+                for_nodes: Vec::new(),
             })
             .collect(),
         ..VppServiceSliceSpec::default()

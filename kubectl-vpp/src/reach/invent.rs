@@ -360,7 +360,10 @@ fn slices(service: &Service, spec: &ServiceSpec, pod: &Pod) -> Vec<EndpointSlice
                 ready: published || (pod.ready && !pod.terminating),
                 serving: pod.ready,
                 terminating: pod.terminating,
+                for_zones: Vec::new(),
+                for_nodes: Vec::new(),
             }],
+            triggered: None,
         })
         .collect()
 }
