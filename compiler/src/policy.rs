@@ -185,6 +185,11 @@ pub(crate) struct Rank {
 }
 
 impl Rank {
+    /// Key of the VppPolicy.
+    pub(crate) fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
     /// The rank of a ClusterNetworkPolicy, whose VppPolicy is in the system namespace.
     pub(crate) fn of_cluster(system_namespace: &str, policy: &ClusterPolicy) -> Self {
         let name = cluster_policy_name(policy.tier, &policy.name);

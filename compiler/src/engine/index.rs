@@ -13,7 +13,7 @@ use super::{Before, Change, Dirty, SlicesOf};
 use crate::chain::Steer;
 use crate::cluster::Cluster;
 use crate::cnf::Cnfs;
-use crate::facts::{ObjectKey, Peer, Pod, Policy, Port, Problem, Rule};
+use crate::facts::{ClusterPolicy, ObjectKey, Peer, Pod, PodEnd, Policy, Port, Problem, Rule};
 use crate::output::{ChainVerdict, Compiled, MAX_NODE_PODS, Settings, binding, seat, too_many_pods};
 use crate::policy::{Bound, Rank, Speaks};
 use crate::sets::{Naming, SetKey, Sets, addresses, node_addresses, slices};
@@ -42,8 +42,8 @@ pub struct Work {
     new_groups: BTreeSet<GroupId>,
     /// Groups that perhaps nobody uses any more.
     idle: BTreeSet<GroupId>,
-    /// Policies that have been compiled.
-    policies: BTreeMap<ObjectKey, Option<Compiled<VppPolicySpec>>>,
+    /// Policies that have been compiled, and what became of VppPolicies by that.
+    policies: BTreeMap<ObjectKey, Vec<(ObjectKey, Option<Compiled<VppPolicySpec>>)>>,
     /// Problems that may have come or gone.
     problems: BTreeSet<Problem>,
 }
@@ -98,6 +98,68 @@ impl Problems {
     }
 }
 
+/// A policy of either kind.
+enum Author<'f> {
+    Own(&'f Policy),
+    Cluster(&'f ClusterPolicy),
+}
+
+impl<'f> Author<'f> {
+    /// The policy that goes by a key.
+    fn find(facts: &Facts<'f>, key: &ObjectKey) -> Option<Self> {
+        match key.namespace.is_empty() {
+            true => facts.cluster.cluster_policy(&key.name).map(Self::Cluster),
+            false => facts.cluster.policy(key).map(Self::Own),
+        }
+    }
+
+    fn compile(
+        &self,
+        facts: &Facts<'f>,
+        sets: &mut Sets<'f>,
+        problems: &mut BTreeSet<Problem>,
+    ) -> Option<Compiled<VppPolicySpec>> {
+        match self {
+            Self::Own(policy) => policy::one(facts.cluster, policy, sets, problems),
+            Self::Cluster(policy) => Some(policy::one_of_cluster(facts.cluster, policy, sets, problems)),
+        }
+    }
+
+    fn rank(&self, facts: &Facts<'_>) -> (Rank, Speaks) {
+        match *self {
+            Self::Own(policy) => (policy.into(), policy.into()),
+            Self::Cluster(policy) => {
+                let rank = Rank::of_cluster(&facts.settings.system_namespace, policy);
+                (rank, policy.into())
+            }
+        }
+    }
+
+    fn subject(&self) -> PodEnd {
+        match self {
+            Self::Own(policy) => PodEnd {
+                pods: policy.pods.clone(),
+                namespaces: None,
+            },
+            Self::Cluster(policy) => policy.subject.clone(),
+        }
+    }
+
+    /// Of ingress and of egress.
+    fn rules(&self) -> (Vec<&'f Rule>, Vec<&'f Rule>) {
+        match *self {
+            Self::Own(policy) => (
+                policy.ingress.iter().flatten().collect(),
+                policy.egress.iter().flatten().collect(),
+            ),
+            Self::Cluster(policy) => (
+                policy.ingress.iter().map(|rule| &rule.matches).collect(),
+                policy.egress.iter().map(|rule| &rule.matches).collect(),
+            ),
+        }
+    }
+}
+
 /// What the index knows of a policy.
 #[derive(Debug)]
 struct Indexed {
@@ -105,6 +167,8 @@ struct Indexed {
     subject: GroupId,
     rank: Rank,
     speaks: Speaks,
+    /// Its VppPolicy, if it has one.
+    published: Option<ObjectKey>,
     /// Groups of the pods whose named ports it looks at.
     named: Vec<GroupId>,
     sets: Vec<SetId>,
@@ -124,6 +188,10 @@ pub struct Index {
     chains: BTreeMap<ObjectKey, ChainVerdict>,
     steers: BTreeMap<String, Vec<Steer>>,
     intent_sets: Vec<SetId>,
+    /// Sets of nodes' addresses.
+    node_sets: BTreeSet<SetId>,
+    /// Whether there are ClusterNetworkPolicies: then pods of namespaces not seen yet are closed.
+    tiers: bool,
     problems: Problems,
 }
 
@@ -143,11 +211,22 @@ impl Index {
         let mut work = Work::default();
         for (name, before) in &dirty.namespaces {
             let now = cluster.namespace(name).map(|namespace| &namespace.labels);
+            if self.tiers && before.is_none() != now.is_none() {
+                work.nodes
+                    .extend(cluster.pods_in(name).filter_map(|pod| pod.node.clone()));
+            }
             if self.groups.tells_apart(before.as_ref(), now) {
                 for pod in cluster.pods_in(name) {
                     dirty.pods.entry(pod.key()).or_insert(Before::Same);
                 }
             }
+        }
+        let tiers = cluster.cluster_policies().next().is_some();
+        if std::mem::replace(&mut self.tiers, tiers) != tiers {
+            let strays = cluster
+                .pods()
+                .filter(|pod| cluster.namespace(&pod.namespace).is_none());
+            work.nodes.extend(strays.filter_map(|pod| pod.node.clone()));
         }
         for key in &dirty.policies {
             self.policy(facts, key, &mut work)?;
@@ -174,10 +253,11 @@ impl Index {
         self.fill(cluster, &mut work, |_| false);
         if dirty.topology {
             self.topology(facts, &mut work, published, sink);
+            work.sets.extend(&self.node_sets);
         }
 
         self.give_sets(cluster, &mut work, published, sink);
-        for (key, compiled) in std::mem::take(&mut work.policies) {
+        for (key, compiled) in std::mem::take(&mut work.policies).into_values().flatten() {
             publish(&mut published.policies, key, compiled, Change::Policy, sink);
         }
         for key in dirty.services {
@@ -233,6 +313,9 @@ impl Index {
                 continue;
             }
             work.sets.insert(id);
+            if let SetKey::Nodes(_) = key {
+                self.node_sets.insert(id);
+            }
             let SetKey::Pods {
                 namespace,
                 pods,
@@ -285,36 +368,47 @@ impl Index {
             work.idle.extend(old.named.iter().chain([&old.subject]));
         }
         let mut problems = BTreeSet::new();
-        let mut compiled = None;
+        let mut changes = Vec::new();
         let mut selects = None;
-        if let Some(policy) = facts.cluster.policy(key) {
+        let mut now = None;
+        if let Some(source) = Author::find(facts, key) {
             let mut sets = Sets::new(facts.cluster, &facts.settings.system_namespace, facts.naming);
-            compiled = policy::one(facts.cluster, policy, &mut sets, &mut problems);
+            let compiled = source.compile(facts, &mut sets, &mut problems);
             if sets.collided() {
                 return Err(Collision);
             }
-            let (rank, speaks) = (Rank::from(policy), Speaks::from(policy));
-            let subject = self.group(&key.namespace, &policy.pods, None, work);
+            let (rank, speaks) = source.rank(facts);
+            let end = source.subject();
+            let subject = self.group(&key.namespace, &end.pods, end.namespaces.as_ref(), work);
             if let Some(group) = self.groups.group_mut(subject) {
                 group.subjects.insert(rank.clone(), speaks);
             }
             selects = Some((subject, speaks, rank.clone()));
-            let named = self.named(policy, subject, work);
+            let named = self.named(key, &source, subject, work);
             for id in &named {
                 if let Some(group) = self.groups.group_mut(*id) {
                     group.named.insert(key.clone());
                 }
             }
             let sets = self.acquire(sets.into_names(), work)?;
+            now = compiled.as_ref().map(|_| rank.key().clone());
+            changes.extend(compiled.map(|compiled| (rank.key().clone(), Some(compiled))));
             let indexed = Indexed {
                 subject,
                 rank,
                 speaks,
+                published: now.clone(),
                 named,
                 sets,
             };
             self.policies.insert(key.clone(), indexed);
         }
+        let before = old.as_ref().and_then(|old| old.published.clone());
+        changes.extend(
+            before
+                .filter(|before| now.as_ref() != Some(before))
+                .map(|gone| (gone, None)),
+        );
         let selected = old
             .as_ref()
             .map(|old| (old.subject, old.speaks, old.rank.clone()));
@@ -333,26 +427,33 @@ impl Index {
         }
         let source = Source::Policy(key.clone());
         self.problems.replace(source, problems, &mut work.problems);
-        work.policies.insert(key.clone(), compiled);
+        work.policies.insert(key.clone(), changes);
         Ok(())
     }
 
     /// Groups of the pods whose named ports a policy looks at: the destinations.
-    fn named(&mut self, policy: &Policy, subject: GroupId, work: &mut Work) -> Vec<GroupId> {
+    fn named(
+        &mut self,
+        key: &ObjectKey,
+        source: &Author<'_>,
+        subject: GroupId,
+        work: &mut Work,
+    ) -> Vec<GroupId> {
         let has_names = |rule: &&Rule| {
             let mut ports = rule.ports.iter().flatten();
             ports.any(|port| matches!(port, Port::Named { .. }))
         };
+        let (ingress, egress) = source.rules();
         let mut named = BTreeSet::new();
-        if policy.ingress.iter().flatten().any(|rule| has_names(&rule)) {
+        if ingress.iter().any(has_names) {
             named.insert(subject);
         }
         let anywhere = [Peer::Pods(policy::anywhere())];
-        for rule in policy.egress.iter().flatten().filter(has_names) {
+        for rule in egress.into_iter().filter(has_names) {
             for peer in rule.peers.as_deref().unwrap_or(&anywhere) {
                 if let Peer::Pods(end) = peer {
                     let namespaces = end.namespaces.as_ref();
-                    named.insert(self.group(&policy.namespace, &end.pods, namespaces, work));
+                    named.insert(self.group(&key.namespace, &end.pods, namespaces, work));
                 }
             }
         }
@@ -409,6 +510,7 @@ impl Index {
     fn give_sets(&mut self, cluster: &Cluster, work: &mut Work, published: &mut Published, sink: Sink<'_>) {
         for id in std::mem::take(&mut work.sets) {
             if let Some(set) = self.sets.sweep(id) {
+                self.node_sets.remove(&id);
                 for group in set.group.iter().chain(&set.without) {
                     if let Some(group) = self.groups.group_mut(*group) {
                         group.sets.remove(&id);
@@ -507,7 +609,10 @@ impl Index {
                         left_out += 1;
                         continue;
                     }
-                    let bound = self.bound(system_namespace, &indexed.groups, &mut bounds);
+                    let bound = match self.tiers && cluster.namespace(&pod.namespace).is_none() {
+                        true => Arc::new(Bound::of_unknown_namespace()),
+                        false => self.bound(system_namespace, &indexed.groups, &mut bounds),
+                    };
                     if bound.too_many {
                         problems.insert(policy::too_many(pod));
                     }

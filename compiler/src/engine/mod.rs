@@ -6,7 +6,7 @@
 //!             │ namespace  ─► its pods, if a namespace selector sees a difference
 //!             │ policy     ─► its rules; the nodes of pods that it begins or ceases to select
 //!             │ service, endpoints ─► the Service
-//!             │ node       ─► all identities and peers
+//!             │ node       ─► all identities and peers, sets of nodes' addresses
 //!             └ chain, CNF, pods of theirs ─► all chains and CNFs
 //!           ─► differences to what was said before
 //! ```
@@ -25,7 +25,8 @@ use std::net::IpAddr;
 
 use crate::cluster::Cluster;
 use crate::facts::{
-    Chain, ChainEnd, Cnf, EndpointSlice, Namespace, Node, ObjectKey, Pod, PodEnd, Policy, Service,
+    Chain, ChainEnd, ClusterPolicy, Cnf, EndpointSlice, Namespace, Node, ObjectKey, Pod, PodEnd, Policy,
+    Service,
 };
 use crate::output::{Settings, compile_named};
 use crate::sets::{self, Naming};
@@ -49,6 +50,7 @@ struct Dirty {
     pods: BTreeMap<ObjectKey, Before>,
     /// With the labels that they had.
     namespaces: BTreeMap<String, Option<BTreeMap<String, String>>>,
+    /// A ClusterNetworkPolicy is in no namespace.
     policies: BTreeSet<ObjectKey>,
     services: BTreeSet<ObjectKey>,
     topology: bool,
@@ -61,12 +63,20 @@ impl Dirty {
         Self {
             pods: cluster.pods().map(|pod| (pod.key(), Before::Absent)).collect(),
             namespaces: BTreeMap::new(),
-            policies: cluster.policies().map(Policy::key).collect(),
+            policies: {
+                let wide = cluster.cluster_policies().map(|policy| wide_key(&policy.name));
+                cluster.policies().map(Policy::key).chain(wide).collect()
+            },
             services: cluster.services().map(Service::key).collect(),
             topology: true,
             intents: true,
         }
     }
+}
+
+/// The key by which a ClusterNetworkPolicy goes here.
+fn wide_key(name: &str) -> ObjectKey {
+    ObjectKey::new("", name)
 }
 
 /// Names of the EndpointSlices of each Service.
@@ -281,6 +291,25 @@ impl Engine {
         let changed = self.cluster.remove_policy(key);
         if changed {
             self.dirty.policies.insert(key.clone());
+        }
+        changed
+    }
+
+    /// Adds or replaces a ClusterNetworkPolicy.
+    pub fn upsert_cluster_policy(&mut self, policy: ClusterPolicy) -> bool {
+        let key = wide_key(&policy.name);
+        let changed = self.cluster.upsert_cluster_policy(policy);
+        if changed {
+            self.dirty.policies.insert(key);
+        }
+        changed
+    }
+
+    /// Forgets a ClusterNetworkPolicy.
+    pub fn remove_cluster_policy(&mut self, name: &str) -> bool {
+        let changed = self.cluster.remove_cluster_policy(name);
+        if changed {
+            self.dirty.policies.insert(wide_key(name));
         }
         changed
     }

@@ -9,13 +9,14 @@ use crds::net::{PortMatch, Protocol};
 use crds::service_chain::FailurePolicy;
 use crds::service_slice::ServicePort;
 use crds::vpp_config::FunctionInterface;
+use crds::{PolicyAction, PolicyTier};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use proptest::prelude::*;
 
 use super::*;
 use crate::facts::{
     Classifier, Endpoint, EndpointPort, Function, Kind, NamedPort, Peer, PodPhase, Port, Problem, Refusal,
-    Rule,
+    Rule, TierRule,
 };
 use crate::output::{Output, PodPool};
 use crate::selector::Selector;
@@ -186,7 +187,69 @@ impl Dice<'_> {
     }
 
     fn policy_key(&mut self) -> ObjectKey {
-        ObjectKey::new(self.namespace(), format!("policy{}", self.below(3)))
+        // Namespace c is that of the system: there such a name is a ClusterNetworkPolicy's.
+        let name = match self.rarely() {
+            true => format!("cnp.admin.wide{}", self.below(2)),
+            false => format!("policy{}", self.below(3)),
+        };
+        ObjectKey::new(self.namespace(), name)
+    }
+
+    fn tier_rules(&mut self) -> Vec<TierRule> {
+        let count = self.below(3);
+        let rule = |dice: &mut Self| {
+            let mut rules = dice.rules().unwrap_or_default();
+            let mut matches = rules.pop().unwrap_or_default();
+            for port in matches.ports.iter_mut().flatten() {
+                if let Port::Named { protocol, .. } = port {
+                    *protocol = None;
+                }
+            }
+            for peer in matches.peers.iter_mut().flatten() {
+                if let Peer::Pods(end) = peer {
+                    end.namespaces.get_or_insert_default();
+                }
+            }
+            if dice.rarely() {
+                matches
+                    .peers
+                    .get_or_insert_default()
+                    .push(Peer::Nodes(dice.selector()));
+            }
+            TierRule {
+                name: String::new(),
+                action: dice.pick(&[PolicyAction::Accept, PolicyAction::Deny, PolicyAction::Pass]),
+                matches,
+            }
+        };
+        (0..count).map(|_| rule(self)).collect()
+    }
+
+    fn cluster_policy_name(&mut self) -> String {
+        format!("wide{}", self.below(3))
+    }
+
+    fn cluster_policy(&mut self) -> ClusterPolicy {
+        let name = self.cluster_policy_name();
+        let object = Kind::CLUSTER_NETWORK_POLICY.of_cluster(&name, "");
+        let problem = Problem {
+            object,
+            reason: "Odd",
+            message: "odd".into(),
+        };
+        ClusterPolicy {
+            uid: format!("uid{}", self.below(2)),
+            tier: self.pick(&[PolicyTier::Admin, PolicyTier::Baseline]),
+            priority: i32::from(self.below(3)),
+            subject: PodEnd {
+                pods: self.selector(),
+                namespaces: Some(self.selector()),
+            },
+            ingress: self.tier_rules(),
+            egress: self.tier_rules(),
+            problems: if self.rarely() { vec![problem] } else { Vec::new() },
+            name,
+        }
     }
 
     fn policy(&mut self) -> Policy {
@@ -209,6 +272,8 @@ impl Dice<'_> {
             name: name.into(),
             uid: format!("uid-{name}-{}", self.below(2)),
             pod_cidrs: cidrs.into_iter().map(|cidr| cidr.parse().unwrap()).collect(),
+            labels: self.labels(),
+            all_addresses: vec![self.ip()],
             ..Node::default()
         }
     }
@@ -357,6 +422,7 @@ impl Bench {
                 cidr: "10.1.0.0/16".parse().unwrap(),
                 node_prefix_len: 24,
             }],
+            system_namespace: "c".to_owned(),
             ..Settings::default()
         };
         Self {
@@ -369,7 +435,7 @@ impl Bench {
     }
 
     fn event(&mut self, dice: &mut Dice<'_>) {
-        match dice.below(32) {
+        match dice.below(36) {
             0..=8 => both!(self, upsert_pod(dice.pod())),
             9..=10 => both!(self, remove_pod(&dice.pod_key())),
             11 => {
@@ -407,6 +473,11 @@ impl Bench {
                 false => both!(self, remove_endpoint_slice(&dice.slice_key())),
             },
             28 => both!(self, upsert_chain(dice.chain())),
+            32..=34 => both!(self, upsert_cluster_policy(dice.cluster_policy())),
+            35 => both!(
+                self,
+                remove_cluster_policy(dice.pick(&["wide0", "wide1", "wide2"]))
+            ),
             29..=30 => both!(self, upsert_cnf(dice.cnf())),
             _ => match dice.yes() {
                 true => both!(self, remove_chain(&dice.chain_key())),
