@@ -10,8 +10,16 @@ use serde::Deserialize;
 use serde_norway::Value;
 
 /// Reasons that an example without its pods or its nodes may give.
-const WANTS: [&str; 4] = ["NoEndpoints", "NoReadyPods", "CNFNotFound", "NoPodCIDR"];
-const KINDS: [&str; 6] = [
+const WANTS: [&str; 5] = [
+    "NoEndpoints",
+    "NoReadyPods",
+    "CNFNotFound",
+    "NoPodCIDR",
+    // Of the pods of the examples none has metrics.
+    "NamedPortNotFound",
+];
+const KINDS: [&str; 7] = [
+    "ClusterNetworkPolicy",
     "Pod",
     "Namespace",
     "NetworkPolicy",

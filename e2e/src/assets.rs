@@ -106,3 +106,29 @@ fn installed(program: &str) -> Option<PathBuf> {
         .map(|dir| dir.join(program))
         .find(|path| path.is_file())
 }
+
+/// The CRD of ClusterNetworkPolicy, of the version that `third-party/network-policy-api` pins.
+pub fn cluster_network_policy_crd() -> Result<PathBuf> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Module {
+        dir: PathBuf,
+    }
+    let module = source_root().join("e2e/third-party/network-policy-api");
+    let output = Command::new("go")
+        .args(["mod", "download", "-json", "sigs.k8s.io/network-policy-api"])
+        .env("GOWORK", "off")
+        .current_dir(&module)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("running go in {}", module.display()))?;
+    if !output.status.success() {
+        bail!(
+            "the module is not to be had: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let module: Module = serde_json::from_slice(&output.stdout).context("what go mod download says")?;
+    let file = "config/crd/standard/policy.networking.k8s.io_clusternetworkpolicies.yaml";
+    Ok(module.dir.join(file))
+}

@@ -99,6 +99,17 @@ impl Cluster {
         Ok(())
     }
 
+    /// Installs the CRD of ClusterNetworkPolicy.
+    pub async fn install_cluster_network_policy(&self) -> Result<()> {
+        let crd = assets::cluster_network_policy_crd()?;
+        let crd = crd.to_str().context("the module cache's path is not UTF-8")?;
+        self.kubectl.run(&["apply", "--server-side", "-f", crd]).await?;
+        self.kubectl
+            .run(&["wait", "--for=condition=Established", "--timeout=30s", "-f", crd])
+            .await?;
+        Ok(())
+    }
+
     /// Starts the operator.
     pub async fn start_operator(&mut self) -> Result<()> {
         let kubeconfig = self.control.operator_kubeconfig().await?;

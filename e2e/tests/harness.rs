@@ -92,6 +92,7 @@ async fn charts_are_accepted(cluster: &mut Cluster) -> Result<()> {
 
 async fn examples_are_accepted(cluster: &mut Cluster) -> Result<()> {
     cluster.install_charts().await?;
+    cluster.install_cluster_network_policy().await?;
     cluster.apply_namespace("shop", &[]).await?;
     let dir = assets::source_root().join("examples");
     let dir = dir.to_str().context("the source tree's path is not UTF-8")?;

@@ -29,6 +29,9 @@ pub struct Facts<'f> {
     pub slices_of: &'f SlicesOf,
 }
 
+/// A VppPolicy, or that it is gone.
+type PolicyChange = (ObjectKey, Option<Compiled<VppPolicySpec>>);
+
 /// What is left to do in this update.
 #[derive(Debug, Default)]
 pub struct Work {
@@ -43,7 +46,7 @@ pub struct Work {
     /// Groups that perhaps nobody uses any more.
     idle: BTreeSet<GroupId>,
     /// Policies that have been compiled, and what became of VppPolicies by that.
-    policies: BTreeMap<ObjectKey, Vec<(ObjectKey, Option<Compiled<VppPolicySpec>>)>>,
+    policies: BTreeMap<ObjectKey, Vec<PolicyChange>>,
     /// Problems that may have come or gone.
     problems: BTreeSet<Problem>,
 }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use compiler::facts::{Policy, Rule};
+use compiler::facts::{ClusterPolicy, Policy, Rule, TierRule};
 use compiler::{Cluster, ObjectKey, Settings, compile};
 use crds::net::Cidr;
+use crds::policy::cluster_policy_name;
 use crds::vpp_config::PolicyRef;
-use crds::{PolicyRule, SetRef};
+use crds::{PolicyRule, PolicyTier, SetRef, VppPolicySpec};
 use ipnet::IpNet;
 use node_daemon::cluster::{Cluster as Shared, object_key};
+use node_daemon::desired::Origin;
 use vpp_sim::engine::{AclRule, TraceNode};
 
 use super::dataplane::{Dataplane, Plug};
@@ -19,6 +21,7 @@ use super::journey::Journey;
 const PERMIT_NODE: &str = "contiv/permit-node/";
 const PERMIT_ANY: &str = "contiv/permit-any";
 const DENY_ANY: &str = "contiv/deny-any";
+const OF_NODE: &str = "default allow: a node and its own pods always reach each other";
 
 /// Seen from the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +38,13 @@ impl Direction {
         match self {
             Self::Ingress => "ingress",
             Self::Egress => "egress",
+        }
+    }
+
+    fn rules(self, spec: VppPolicySpec) -> Vec<PolicyRule> {
+        match self {
+            Self::Ingress => spec.ingress,
+            Self::Egress => spec.egress,
         }
     }
 
@@ -118,6 +128,8 @@ pub struct Blame {
     policies: HashMap<String, ObjectKey>,
     /// What each rule of a policy was compiled to.
     rules: BTreeMap<(ObjectKey, Direction), Vec<Vec<PolicyRule>>>,
+    /// ClusterNetworkPolicies by the key of their VppPolicy.
+    tiers: BTreeMap<ObjectKey, ClusterPolicy>,
     sets: BTreeMap<SetRef, Vec<Cidr>>,
     named: HashMap<(usize, u32, u32), String>,
 }
@@ -147,6 +159,16 @@ impl Blame {
                 });
             }
         }
+        let mut tiers = BTreeMap::new();
+        for policy in cluster.cluster_policies() {
+            tiers.insert(tier_key(policy.tier, &policy.name), policy.clone());
+            for (direction, index, part) in tier_parts(policy) {
+                alone.upsert_cluster_policy(ClusterPolicy {
+                    name: part_name(&policy.name, direction, index),
+                    ..part
+                });
+            }
+        }
         let mut output = compile(&alone, &Settings::default());
         let mut rules: BTreeMap<_, Vec<Vec<PolicyRule>>> = BTreeMap::new();
         for policy in cluster.policies() {
@@ -155,10 +177,16 @@ impl Blame {
                 let spec = output.policies.remove(&ObjectKey::new(&policy.namespace, name));
                 let spec = spec.map(|compiled| compiled.spec).unwrap_or_default();
                 let of = rules.entry((policy.key(), direction)).or_default();
-                of.push(match direction {
-                    Direction::Ingress => spec.ingress,
-                    Direction::Egress => spec.egress,
-                });
+                of.push(direction.rules(spec));
+            }
+        }
+        for (key, policy) in &tiers {
+            for (direction, index, _) in tier_parts(policy) {
+                let part = tier_key(policy.tier, &part_name(&policy.name, direction, index));
+                let spec = output.policies.remove(&part);
+                let spec = spec.map(|compiled| compiled.spec).unwrap_or_default();
+                let of = rules.entry((key.clone(), direction)).or_default();
+                of.push(direction.rules(spec));
             }
         }
         let shared = Shared {
@@ -172,6 +200,7 @@ impl Blame {
         Self {
             policies,
             rules,
+            tiers,
             sets: shared.set_members(),
             named: HashMap::new(),
         }
@@ -210,10 +239,22 @@ impl Blame {
         match list.tag.as_str() {
             DENY_ANY => default_deny(dataplane, decision),
             PERMIT_ANY => String::new(),
-            tag if tag.starts_with(PERMIT_NODE) => {
-                "default allow: a node and its own pods always reach each other".to_owned()
-            }
+            tag if tag.starts_with(PERMIT_NODE) => OF_NODE.to_owned(),
             tag => {
+                let origins = dataplane.nodes[node].origins.get(tag);
+                if let Some(origins) = origins
+                    && let Some(origin) = origins.rules.get(index as usize)
+                {
+                    return match *origin {
+                        Origin::Rule { policy, rule } => {
+                            self.tier_rule(&origins.policies[policy], decision.direction, rule)
+                        }
+                        Origin::Isolation => default_deny(dataplane, decision),
+                        Origin::Node => OF_NODE.to_owned(),
+                        Origin::Default => String::new(),
+                        Origin::Unknown => format!("{tag} rule {index}"),
+                    };
+                }
                 if let Some(name) = self.named.get(&rule) {
                     return name.clone();
                 }
@@ -224,6 +265,31 @@ impl Blame {
                 name
             }
         }
+    }
+
+    /// The rule of a policy that became this compiled rule of it.
+    fn tier_rule(&self, policy: &PolicyRef, direction: Direction, compiled: usize) -> String {
+        let key = ObjectKey::new(&policy.namespace, &policy.name);
+        let word = direction.word();
+        let rules = self.rules.get(&(key.clone(), direction));
+        let mut before = 0;
+        let became = |rules: &Vec<PolicyRule>| {
+            before += rules.len();
+            compiled < before
+        };
+        let index = rules.and_then(|rules| rules.iter().position(became));
+        let at = index.map_or_else(String::new, |index| format!("[{index}]"));
+        let Some(policy) = self.tiers.get(&key) else {
+            return format!("{key} {word}{at}");
+        };
+        let rules = match direction {
+            Direction::Ingress => &policy.ingress,
+            Direction::Egress => &policy.egress,
+        };
+        let name = index.and_then(|index| rules.get(index)).map(|rule| &rule.name);
+        let name = name.filter(|name| !name.is_empty());
+        let name = name.map_or_else(String::new, |name| format!(" {name:?}"));
+        format!("cnp/{} {:?} {word}{at}{name}", policy.name, policy.tier)
     }
 
     /// The first rule of the policy that became this rule of its ACL, as the path of its field.
@@ -281,6 +347,24 @@ fn parts(policy: &Policy) -> impl Iterator<Item = (Direction, usize, Policy)> {
     ingress.chain(egress.map(move |(index, rule)| (Direction::Egress, index, part(None, Some(rule)))))
 }
 
+/// A ClusterNetworkPolicy cut into one policy per rule.
+fn tier_parts(policy: &ClusterPolicy) -> impl Iterator<Item = (Direction, usize, ClusterPolicy)> {
+    let part = |ingress: &[TierRule], egress: &[TierRule]| ClusterPolicy {
+        ingress: ingress.to_vec(),
+        egress: egress.to_vec(),
+        ..policy.clone()
+    };
+    let ingress = policy.ingress.chunks(1).enumerate();
+    let ingress = ingress.map(move |(index, rule)| (Direction::Ingress, index, part(rule, &[])));
+    let egress = policy.egress.chunks(1).enumerate();
+    ingress.chain(egress.map(move |(index, rule)| (Direction::Egress, index, part(&[], rule))))
+}
+
+/// Key of the VppPolicy of a ClusterNetworkPolicy.
+fn tier_key(tier: PolicyTier, name: &str) -> ObjectKey {
+    ObjectKey::new(crds::SYSTEM_NAMESPACE, cluster_policy_name(tier, name))
+}
+
 /// No object has such a name.
 fn part_name(policy: &str, direction: Direction, index: usize) -> String {
     format!("{policy} {} {index}", direction.word())
@@ -303,6 +387,11 @@ fn default_deny(dataplane: &Dataplane, decision: &Decision) -> String {
     let names: Vec<String> = set
         .iter()
         .flat_map(|set| &set.policies)
+        // No ClusterNetworkPolicy isolates.
+        .filter(|policy| {
+            policy.namespace != crds::SYSTEM_NAMESPACE
+                || PolicyTier::of_cluster_policy(&policy.name).is_none()
+        })
         .map(|policy| format!("{}/{}", policy.namespace, policy.name))
         .collect();
     format!(

@@ -7,6 +7,7 @@ use compiler::{Cluster, ObjectKey, Output, Settings, compile};
 use crds::net::Cidr;
 use node_daemon::addressing::node_mac;
 use node_daemon::cluster::{Cluster as Shared, object_key};
+use node_daemon::desired::Origins;
 use node_daemon::objects::Vip;
 use vpp_api::types::MacAddress;
 use vpp_sim::engine::{Mac, Neighbor, Vpp};
@@ -60,6 +61,8 @@ pub struct Node {
     pub plugs: HashMap<u32, Plug>,
     /// Backends of Services as this node reaches them.
     pub services: BTreeMap<Vip, Vec<(IpAddr, u16)>>,
+    /// Where the rules of ACLs of the Admin and Baseline tiers come from, by tag.
+    pub origins: BTreeMap<String, Origins>,
 }
 
 /// The whole cluster.
@@ -110,6 +113,9 @@ impl Dataplane {
         }
         for p in objects.policies.into_values() {
             cluster.upsert_policy(p);
+        }
+        for p in objects.cluster_policies.into_values() {
+            cluster.upsert_cluster_policy(p);
         }
         for (s, _) in objects.services.into_values() {
             cluster.upsert_service(s);

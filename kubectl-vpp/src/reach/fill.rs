@@ -156,6 +156,7 @@ fn fill(index: usize, name: &str, pods: &[&Pod], output: &Output, shared: &Share
         host,
         plugs,
         services: services.collect(),
+        origins: wanted.origins,
     };
     Ok((node, ports))
 }

@@ -182,6 +182,7 @@ fn address_nodes(objects: &mut Objects, addresses: &mut Addresses) {
             let free = addresses.take((1..0xffff).map(|n| v4(NODE_POOL_V4, n)));
             let free6 = addresses.take((1..0xffff).map(|n| v6(NODE_SUBNET_V6, n)));
             node.addresses = free.into_iter().chain(free6).collect();
+            node.all_addresses.extend(&node.addresses);
         }
         if !node.pod_cidrs.is_empty() {
             continue;

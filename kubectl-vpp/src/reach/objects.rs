@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use compiler::facts::{Chain, Cnf, EndpointSlice, Namespace, Node, Pod, Policy, Service};
-use compiler::{ObjectKey, k8s};
+use compiler::ObjectKey;
+use compiler::facts::{Chain, ClusterPolicy, Cnf, EndpointSlice, Namespace, Node, Pod, Policy, Service};
+use compiler::k8s::{self, ClusterNetworkPolicy};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::{discovery, networking};
 use serde::de::DeserializeOwned;
@@ -22,6 +23,8 @@ pub struct Objects {
     pub namespaces: BTreeMap<String, Namespace>,
     /// NetworkPolicies.
     pub policies: BTreeMap<ObjectKey, Policy>,
+    /// ClusterNetworkPolicies.
+    pub cluster_policies: BTreeMap<String, ClusterPolicy>,
     /// Services, and as they were written.
     pub services: BTreeMap<ObjectKey, (Service, core::ServiceSpec)>,
     /// EndpointSlices.
@@ -148,6 +151,10 @@ impl Objects {
             ("networking.k8s.io/v1", "NetworkPolicy") => {
                 let policy = k8s::policy(&reader.object::<networking::v1::NetworkPolicy>(value)?);
                 self.policies.insert(policy.key(), policy);
+            }
+            ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy") => {
+                let policy = k8s::cluster_policy(&reader.object::<ClusterNetworkPolicy>(value)?);
+                self.cluster_policies.insert(policy.name.clone(), policy);
             }
             ("contivpp.io/v1alpha1", "ServiceChain") => {
                 let chain = k8s::chain(&reader.object(value)?);
