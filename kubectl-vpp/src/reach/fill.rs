@@ -166,7 +166,8 @@ fn attach(pod: &Pod) -> Attachment {
     Attachment {
         container_id: pod.uid.clone(),
         ifname: "eth0".to_owned(),
-        netns: format!("/run/netns/{}", pod.uid),
+        // VPP takes 63 characters, and a pod of a file is told by its namespace and name.
+        netns: format!("/run/netns/{}", crds::revision::short_hash(&pod.uid)),
         namespace: pod.namespace.clone(),
         pod: pod.name.clone(),
         uid: pod.uid.clone(),
