@@ -1,6 +1,6 @@
 //! The command line that people use, on the run's API server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail};
@@ -24,6 +24,11 @@ impl Kubectl {
         }
     }
 
+    /// Its kubeconfig.
+    pub fn config(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// Runs a command and returns what it printed; an error holds what it said on standard error.
     pub async fn run(&self, args: &[&str]) -> Result<String> {
         self.with_input(args, "").await
@@ -44,32 +49,53 @@ impl Kubectl {
         .await
     }
 
+    /// `kubectl vpp …` as people run it: the plugin is found in the path, the cluster by $KUBECONFIG.
+    pub async fn vpp(&self, args: &[&str], input: &str) -> Result<String> {
+        let plugin = crate::assets::own("kubectl-vpp")?;
+        let found = std::env::var_os("PATH").unwrap_or_default();
+        let folders = plugin.parent().map(PathBuf::from).into_iter();
+        let path = std::env::join_paths(folders.chain(std::env::split_paths(&found)))?;
+        let mut command = tokio::process::Command::new(&self.program);
+        command
+            .env("PATH", path)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .arg("vpp")
+            .args(args);
+        finish(command, args, input).await
+    }
+
     async fn with_input(&self, args: &[&str], input: &str) -> Result<String> {
-        let mut child = tokio::process::Command::new(&self.program)
+        let mut command = tokio::process::Command::new(&self.program);
+        command
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
             .arg("--cache-dir")
             .arg(&self.cache)
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("running kubectl")?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes()).await?;
-        }
-        let output = child.wait_with_output().await?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            bail!(
-                "kubectl {}: {}{}",
-                args.join(" "),
-                text,
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
-        Ok(text)
+            .args(args);
+        finish(command, args, input).await
     }
+}
+
+async fn finish(mut command: tokio::process::Command, args: &[&str], input: &str) -> Result<String> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("running kubectl")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).await?;
+    }
+    let output = child.wait_with_output().await?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!(
+            "kubectl {}: {}{}",
+            args.join(" "),
+            text,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(text)
 }

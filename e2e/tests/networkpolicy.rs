@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             a_live_flow_is_cut_or_kept,
             live_flows_follow_labels,
             a_user_mistake_is_an_event,
+            reach_says_what_packets_do,
         ],
     )
 }
@@ -461,4 +462,57 @@ async fn a_user_mistake_is_an_event(cluster: &mut Cluster) -> Result<()> {
             ("near", "far", 80, true),
         ])
         .await
+}
+
+/// `kubectl vpp reach` of the running cluster, of a snapshot of it, and of both with a policy that is not applied yet.
+async fn reach_says_what_packets_do(cluster: &mut Cluster) -> Result<()> {
+    trio(cluster).await?;
+    let spec = "  podSelector: {matchLabels: {app: web}}\n  ingress: [{from: [{podSelector: {matchLabels: {app: far}}}], ports: [{port: http}]}]";
+    cluster.kubectl().apply(&policy("web", spec)).await?;
+    let rows = [
+        ("far", "web", 80, true),
+        ("far", "web", 8080, false),
+        ("near", "web", 80, false),
+        ("web", "near", 80, true),
+        ("near", "far", 8080, true),
+    ];
+    cluster.expect_reach(&rows).await?;
+    let questions = |rows: &[(&str, &str, u16, bool)]| -> String {
+        let line = |(from, to, port, open): &(&str, &str, u16, bool)| {
+            let expect = if *open { "allowed" } else { "denied" };
+            format!(
+                "{{\"from\":\"default/{from}\",\"to\":\"default/{to}\",\"port\":{port},\"expect\":\"{expect}\"}}\n"
+            )
+        };
+        rows.iter().map(line).collect()
+    };
+    let ask = ["reach", "--queries", "-", "-o", "json"];
+    let online = cluster.kubectl().vpp(&ask, &questions(&rows)).await?;
+    ensure!(online.lines().count() == rows.len(), "{online}");
+    let kinds = "nodes,namespaces,pods,services,endpointslices,networkpolicies";
+    let snapshot = cluster.kubectl().run(&["get", kinds, "-A", "-o", "yaml"]).await?;
+    let file = cluster.run().dir().join("snapshot.yaml");
+    std::fs::write(&file, snapshot)?;
+    let file = file.to_string_lossy();
+    let offline = [&ask[..], &["--objects", &file]].concat();
+    let offline = cluster.kubectl().vpp(&offline, &questions(&rows)).await?;
+    ensure!(
+        online == offline,
+        "the cluster:\n{online}its snapshot:\n{offline}"
+    );
+
+    let closed = "  podSelector: {matchLabels: {app: far}}\n  policyTypes: [Ingress, Egress]";
+    let planned = cluster.run().dir().join("planned.yaml");
+    std::fs::write(&planned, policy("planned", closed))?;
+    let planned = planned.to_string_lossy();
+    let then = questions(&[
+        ("far", "web", 80, false),
+        ("web", "near", 80, true),
+        ("near", "far", 8080, false),
+    ]);
+    let config = cluster.kubectl().config().to_string_lossy().into_owned();
+    let both = [&ask[..], &["--kubeconfig", &config, "--objects", &planned]].concat();
+    cluster.kubectl().vpp(&both, &then).await?;
+    // Asking has changed nothing.
+    cluster.expect_reach(&rows).await
 }

@@ -41,7 +41,7 @@ pub fn run() -> ExitCode {
         Err(error) => {
             let code = match error {
                 reach::Error::Input(_) | reach::Error::Usage(_) => 2,
-                reach::Error::Dataplane(_) | reach::Error::Write(_) => 3,
+                reach::Error::Cluster(_) | reach::Error::Dataplane(_) | reach::Error::Write(_) => 3,
             };
             // Nothing is left to tell the failure of telling.
             let _ = writeln!(err, "{error}");

@@ -139,13 +139,35 @@ fn bad_input_is_told_with_file_and_line() {
             "--port",
             "1",
         ][..],
-        &["reach", "--from", "a/b", "--to", "a/b", "--port", "1"],
         &["reach", "--objects", "."],
         &["reach", "--objects", "-", "--queries", "-"],
     ] {
         let said = plugin(folder.path(), arguments);
         assert_eq!(said.code, 2, "{said:#?}");
         assert!(!said.err.is_empty());
+    }
+}
+
+#[test]
+fn without_manifests_a_cluster_is_read_and_its_absence_told() {
+    let nowhere = "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n\
+                   clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\nusers: [{name: u, user: {}}]\n";
+    let folder = folder(&[("config", nowhere), ("o.yaml", &pod("web", "", &[]))]);
+    let question = ["reach", "--from", "shop/web", "--to", "shop/web", "--port", "1"];
+    for (access, told) in [
+        (&["--kubeconfig", "missing"][..], "give --objects with manifests"),
+        (&["--kubeconfig", "config"], "/api/v1/nodes"),
+        (&["--kubeconfig", "config", "--context", "other"], "other"),
+        // Manifests on top of a cluster need the cluster.
+        (
+            &["--kubeconfig", "config", "--objects", "o.yaml"],
+            "/api/v1/nodes",
+        ),
+    ] {
+        let said = plugin(folder.path(), &[&question[..], access].concat());
+        assert_eq!(said.code, 3, "{access:?}: {said:#?}");
+        assert!(said.err.contains(told), "{access:?}: {said:#?}");
+        assert_eq!(said.out, "");
     }
 }
 

@@ -30,7 +30,7 @@ impl fmt::Display for Mistake {
 /// One document of a file.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// The file; `-` is standard input.
+    /// The file; `-` is standard input; of a cluster the path asked for.
     pub file: String,
     /// Line of the file on which the text begins, counted from 1.
     pub first_line: usize,
@@ -38,6 +38,15 @@ pub struct Document {
 }
 
 impl Document {
+    /// A text that is one document.
+    pub fn whole(from: &str, text: String) -> Self {
+        Self {
+            file: from.to_owned(),
+            first_line: 1,
+            text,
+        }
+    }
+
     /// A mistake on a line of this document, counted from 1.
     fn mistake(&self, line: usize, message: impl Into<String>) -> Mistake {
         Mistake {

@@ -8,6 +8,7 @@ mod fill;
 mod invent;
 mod journey;
 mod objects;
+mod online;
 mod packet;
 mod query;
 mod report;
@@ -21,6 +22,7 @@ use blame::Blame;
 use dataplane::Dataplane;
 use document::Mistake;
 use objects::Objects;
+pub use online::Access;
 use query::{Asked, Family, Outcome, Protocol, Query};
 use report::Report;
 
@@ -28,7 +30,9 @@ use report::Report;
 pub const ABOUT: &str = "\
 Say whether traffic is allowed, and by which policy and rule, or which default denies it.
 
-No cluster is needed: give the manifests with --objects. They are compiled as the operator compiles them and planned as
+No cluster is needed: give the manifests with --objects. Without it the objects of the cluster are read that kubectl
+speaks to; with --objects and --kubeconfig or --context both count, the manifests as if they had been applied to the
+cluster. Nothing in the cluster is changed, and no packet is sent there. The objects are compiled as the operator compiles them and planned as
 the node daemon plans them; every node's plan is loaded into an embedded dataplane, and a packet is sent from the source
 through its node's policies, NAT and routes, over the tunnel to the other node, to the destination, and its answer back.
 So the answer is about what would be programmed, not about what the policies seem to say.
@@ -42,7 +46,13 @@ pub const EXAMPLES: &str = r#"Examples:
   May the client reach the web server?
     kubectl vpp reach --objects manifests/ --from shop/client --to shop/web --port 80
 
-  The same of a running cluster with a policy that is not applied yet:
+  The same of the cluster that kubectl speaks to:
+    kubectl vpp reach --from shop/client --to shop/web --port 80
+
+  And with a policy that is not applied yet:
+    kubectl vpp reach --context staging --objects new-policy.yaml --from shop/client --to shop/web --port 80
+
+  From a snapshot, where the cluster is out of reach:
     kubectl get nodes,namespaces,pods,services,endpointslices,networkpolicies -A -o yaml > cluster.yaml
     kubectl vpp reach --objects cluster.yaml --objects new-policy.yaml --from shop/client --to shop/web --port 80
 
@@ -72,7 +82,7 @@ Answers, in JSON: the question's fields, and
 A question with "expect" is a test: when an answer differs, the difference is printed and the exit code is 1.
 
 Exit codes: 0 all was answered (and was as expected), 1 an expectation was not met, 2 bad input (told with file and
-line), 3 an answer could not be given.
+line), 3 an answer could not be given (the cluster cannot be read, say).
 "#;
 
 /// How answers are written.
@@ -92,6 +102,10 @@ pub struct Options {
     /// those of its folders), or - for standard input. May be repeated; of two objects of one name the later counts.
     #[arg(long, value_name = "FILE|DIR|-")]
     pub objects: Vec<PathBuf>,
+
+    /// The cluster to read, and how; by default what kubectl uses.
+    #[command(flatten)]
+    pub access: Access,
 
     /// Questions, one JSON object a line, or - for standard input.
     #[arg(long, value_name = "FILE|-", conflicts_with_all = ["from", "to"], required_unless_present = "from")]
@@ -143,6 +157,9 @@ pub enum Error {
     /// The command line cannot be used.
     #[error("{0}")]
     Usage(String),
+    /// The cluster cannot be read.
+    #[error(transparent)]
+    Cluster(#[from] online::Error),
     /// The dataplane did not take what was planned.
     #[error(transparent)]
     Dataplane(#[from] dataplane::Error),
@@ -164,11 +181,6 @@ const TOLD_ELSEWHERE: [&str; 2] = ["NoEndpoints", "NoPodCIDR"];
 /// # Errors
 /// [`Error`]; nothing is answered when a question or an object cannot be used.
 pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> Result<bool, Error> {
-    if options.objects.is_empty() {
-        let message = "give --objects with the manifests to ask about; a running cluster's are had with\n  \
-             kubectl get nodes,namespaces,pods,services,endpointslices,networkpolicies -A -o yaml";
-        return Err(Error::Usage(message.to_owned()));
-    }
     let stdin = |path: &PathBuf| path.as_os_str() == "-";
     if options
         .objects
@@ -181,7 +193,11 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> Resul
         let message = "standard input can be read once only: give a file for one of the options that say -";
         return Err(Error::Usage(message.to_owned()));
     }
-    let documents = document::read_all(&options.objects).map_err(Error::Input)?;
+    let mut documents = Vec::new();
+    if options.objects.is_empty() || options.access.is_given() {
+        documents = online::read(&options.access)?;
+    }
+    documents.extend(document::read_all(&options.objects).map_err(Error::Input)?);
     let mut objects = Objects::read(&documents).map_err(Error::Input)?;
     let asked = questions(options)?;
     for (kind, count) in &objects.ignored {
