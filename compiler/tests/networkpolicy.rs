@@ -509,6 +509,34 @@ status: {{phase: {phase}, podIPs: [{{ip: 10.1.0.77}}]}}"
 }
 
 #[test]
+fn row_17_of_two_pods_on_one_address_neither_is_forgotten() {
+    // The old pod is still going while its address is seen at another; each counts by its own labels until it ends.
+    let spec = "{podSelector: {matchLabels: {app: api}}, ingress: [{from: [{podSelector: {matchLabels: {job: x}}}]}]}";
+    let pod = |name: &str, meta: &str| {
+        format!(
+            "kind: Pod
+metadata: {{namespace: shop, name: {name}, uid: {name}, {meta}}}
+spec: {{nodeName: n1, containers: []}}
+status: {{phase: Running, podIPs: [{{ip: 10.1.0.77}}]}}"
+        )
+    };
+    let going = pod(
+        "going",
+        "labels: {job: x}, deletionTimestamp: '2026-01-01T00:00:00Z'",
+    );
+    let coming = pod("coming", "labels: {job: x}");
+    let world = format!("{WORLD}\n---\n{}\n---\n{going}\n---\n{coming}", policy("p", spec));
+    for (first, second) in [("going", "coming"), ("coming", "going")] {
+        let mut cluster = cluster(&world);
+        for (name, member) in [(first, true), (second, false)] {
+            cluster.remove_pod(&key("shop", name));
+            let output = compile(&cluster, &Settings::default());
+            rows(&output, &[("10.1.0.77", "api", Tcp, 80, member)]);
+        }
+    }
+}
+
+#[test]
 fn row_18_labels_of_namespaces_count_their_own_name_too() {
     let spec = "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: bank}}}]}]}";
     rows(
@@ -588,6 +616,91 @@ fn row_19_an_invalid_pod_selector_isolates_the_namespace() {
         "{}",
         problem.message
     );
+}
+
+#[test]
+fn row_19_a_pod_is_bound_where_it_is_scheduled_and_not_before() {
+    let pod = |node: &str| {
+        format!(
+            "kind: Pod
+metadata: {{namespace: shop, name: late, uid: late, labels: {{app: api}}}}
+spec: {{{node}containers: []}}
+status: {{phase: Pending}}"
+        )
+    };
+    let world = format!("{WORLD}\n---\n{}", policy("p", "{podSelector: {}}"));
+    let waiting = compiled(&format!("{world}\n---\n{}", pod("")));
+    assert!(binding(&waiting, "late").is_none());
+    rows(&waiting, &[("web", "api", Tcp, 80, false)]);
+    let scheduled = compiled(&format!("{world}\n---\n{}", pod("nodeName: n2, ")));
+    assert!(direction(&scheduled, "late", true).unwrap().isolated);
+    assert!(
+        scheduled.configs["n2"]
+            .spec
+            .pods
+            .iter()
+            .any(|pod| pod.name == "late")
+    );
+    assert!(
+        scheduled.configs["n1"]
+            .spec
+            .pods
+            .iter()
+            .all(|pod| pod.name != "late")
+    );
+}
+
+#[test]
+fn row_19_a_namespace_that_goes_takes_its_label_along() {
+    let spec = "{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: b}}}]}]}";
+    let mut cluster = cluster(&format!("{WORLD}\n---\n{}", policy("p", spec)));
+    cluster.remove_namespace("bank");
+    // Its pods are still there for a while; nobody is let in by a label that is nowhere.
+    let output = compile(&cluster, &Settings::default());
+    rows(&output, &[("teller", "web", Tcp, 80, false)]);
+    cluster.remove_pod(&key("bank", "teller"));
+    let output = compile(&cluster, &Settings::default());
+    rows(
+        &output,
+        &[("teller", "web", Tcp, 80, false), ("api", "web", Tcp, 80, false)],
+    );
+}
+
+#[test]
+fn row_19_isolation_goes_with_the_last_policy() {
+    let world = format!(
+        "{WORLD}\n---\n{}\n---\n{}",
+        policy("a", "{podSelector: {}}"),
+        policy("b", "{podSelector: {matchLabels: {app: web}}}")
+    );
+    let mut cluster = cluster(&world);
+    for (name, web, api) in [("", false, false), ("a", false, true), ("b", true, true)] {
+        cluster.remove_policy(&key("shop", name));
+        let output = compile(&cluster, &Settings::default());
+        rows(
+            &output,
+            &[("teller", "web", Tcp, 80, web), ("teller", "api", Tcp, 80, api)],
+        );
+    }
+}
+
+#[test]
+fn row_20_a_renamed_policy_means_the_same() {
+    let spec = "{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: api}}}]}]}";
+    let mut cluster = cluster(&format!("{WORLD}\n---\n{}", policy("old", spec)));
+    let allowed = [("api", "web", Tcp, 80, true), ("teller", "web", Tcp, 80, false)];
+    rows(&compile(&cluster, &Settings::default()), &allowed);
+    // As kubectl does it: the new one is there before the old one goes.
+    let mut renamed = cluster.policies().next().unwrap().clone();
+    renamed.name = "new".into();
+    renamed.uid = "new".into();
+    cluster.upsert_policy(renamed);
+    rows(&compile(&cluster, &Settings::default()), &allowed);
+    cluster.remove_policy(&key("shop", "old"));
+    let output = compile(&cluster, &Settings::default());
+    rows(&output, &allowed);
+    let names: Vec<_> = output.policies.keys().map(|key| key.name.as_str()).collect();
+    assert_eq!(names, ["new"]);
 }
 
 #[test]

@@ -484,3 +484,48 @@ fn a_chain_is_passed_and_an_incomplete_one_is_not_passed_by() {
         );
     }
 }
+
+/// A node and its own pods reach each other whatever policies say (kubelets probe); other nodes are anybody, and a pod
+/// cannot be kept from itself.
+#[test]
+fn isolation_leaves_the_own_node_and_the_pod_itself() {
+    let node = |name: &str, address: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\n\
+             status: {{addresses: [{{type: InternalIP, address: {address}}}]}}\n"
+        )
+    };
+    let manifests = [
+        node("n1", "192.0.2.1"),
+        node("n2", "192.0.2.2"),
+        pod("web", "n1", &["10.1.1.5"]),
+        policy("closed", "web", "  policyTypes: [Ingress, Egress]"),
+    ]
+    .concat();
+    let closed = "default deny";
+    check(
+        &manifests,
+        &[
+            (
+                "node/n1",
+                "shop/web",
+                "TCP",
+                80,
+                "allowed",
+                "a node and its own pods",
+            ),
+            (
+                "shop/web",
+                "node/n1",
+                "TCP",
+                80,
+                "allowed",
+                "a node and its own pods",
+            ),
+            ("node/n2", "shop/web", "TCP", 80, "denied", closed),
+            ("shop/web", "node/n2", "TCP", 80, "denied", closed),
+            ("192.0.2.2", "shop/web", "TCP", 80, "denied", closed),
+            ("shop/web", "shop/web", "TCP", 80, "allowed", "itself"),
+        ],
+    );
+}
