@@ -15,7 +15,7 @@ use super::*;
 use crate::attachments::Attachment;
 use crate::desired::ListedPods;
 use crate::desired::tests::World;
-use crate::objects::Link;
+use crate::objects::{Action, Link, Object};
 
 /// A node whose dataplane goes on while its configuration changes.
 pub(super) struct Net {
@@ -498,4 +498,85 @@ async fn icmp_errors_reach_isolated_pods_and_requests_do_not() {
             "{icmp:?} IPv6 {ipv6}"
         );
     }
+}
+
+/// What a daemon had made that knew accepts of one rule only, and lists of isolated pods only.
+fn as_earlier(objects: &Objects) -> Objects {
+    let any = vec!["contiv/permit-any".to_owned()];
+    objects
+        .iter()
+        .filter(|(_, object)| {
+            !matches!(object, Object::AclBinding(lists) if lists.input == any && lists.output == any)
+        })
+        .map(|(key, object)| match object {
+            Object::Acl(rules) => {
+                let old = rules.iter().filter(|rule| rule.action != Action::Permit);
+                (key.clone(), Object::Acl(old.copied().collect()))
+            }
+            other => (key.clone(), other.clone()),
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acls_of_an_earlier_version_are_mended_without_a_hole() {
+    let mut world = trio();
+    let p = guard(&mut world, "p", "client", &[]);
+    bind(&mut world, "web", |web| web.ingress = p);
+    world.set("client", &CLIENT);
+    let desired = world.desired().objects;
+    let mut net = Net {
+        sim: sim().await,
+        state: State::default(),
+        world,
+    };
+    let report = net.sim.apply(&mut net.state, &as_earlier(&desired)).await;
+    assert!(report.failed.is_empty(), "{:#?}", report.failed);
+    let kept = [
+        Flow::tcp("client", "web", 80),
+        Flow::tcp("web", "client", 443),
+        Flow::tcp("client", "other", 80),
+        Flow::udp("web", "other", 53),
+    ];
+    assert!(kept.iter().all(|flow| flow.opens(&net)));
+    let probes: Vec<_> = kept
+        .iter()
+        .flat_map(|flow| {
+            let up = net.probe(flow.client, flow.server, flow.packet(true, PUSH | ACK));
+            [
+                up,
+                net.probe(flow.server, flow.client, flow.packet(false, PUSH | ACK)),
+            ]
+        })
+        .map(|probe| (probe, true))
+        .chain([(
+            net.probe("other", "web", Flow::tcp("other", "web", 80).packet(true, SYN)),
+            false,
+        )])
+        .collect();
+    let wrong = std::sync::Arc::new(std::sync::Mutex::new((0, 0)));
+    let noted = wrong.clone();
+    net.sim.handle.observe(move |engine, now| {
+        let mut noted = noted.lock().unwrap();
+        noted.0 += 1;
+        for ((enter, frame, leave), passes) in &probes {
+            let fate = engine.walk(*enter, frame, now).fate;
+            noted.1 += u32::from((fate == Fate::Transmitted { sw_if_index: *leave }) != *passes);
+        }
+    });
+    // The daemon starts anew: it knows what it reads.
+    net.state = net.sim.read(&desired).await;
+    net.converge().await;
+    net.sim.handle.observe(|_, _| {});
+    assert_eq!(net.state.objects, desired);
+    let (messages, wrong) = *wrong.lock().unwrap();
+    assert!(
+        messages > 5 && wrong == 0,
+        "{wrong} of the packets between {messages} messages"
+    );
+    // And from now on a download is cut.
+    net.world.set("client", &OTHER);
+    net.converge().await;
+    assert!(!kept[0].downloads(&net) && !kept[0].uploads(&net));
+    assert!(kept[1..].iter().all(|flow| flow.flows(&net, false)));
 }

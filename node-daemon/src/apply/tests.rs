@@ -46,7 +46,7 @@ impl Sim {
     }
 
     /// What a daemon that starts now reads, given that it remembers what cannot be read.
-    async fn read(&self, desired: &Objects) -> State {
+    pub async fn read(&self, desired: &Objects) -> State {
         let excluded = desired
             .keys()
             .filter_map(|key| match key {
