@@ -28,6 +28,7 @@ use netns::may_run;
 use nix::sched::{CloneFlags, setns};
 use node::{Node, PATIENCE, Pod, addresses, reaches, spec};
 use node_daemon::cluster::Cluster;
+use vpp_sim::server::Release;
 
 const SERVED: u16 = 7000;
 
@@ -152,10 +153,24 @@ fn a_node_with_veth_pods_policies_and_a_service() {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(life(given));
+    runtime.block_on(life(given, Release::default()));
 }
 
-async fn life(given: Option<PathBuf>) {
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_on_release_25_10() {
+    if may_run() {
+        life(None, Release::V25_10).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_on_release_26_02() {
+    if may_run() {
+        life(None, Release::V26_02).await;
+    }
+}
+
+async fn life(given: Option<PathBuf>, release: Release) {
     let (client, server, shut) = (Pod::new("client"), Pod::new("server"), Pod::new("shut"));
     let with = |ingress| {
         let mut spec = spec(vec![binding(&client), binding(&server), binding(&shut)]);
@@ -165,7 +180,7 @@ async fn life(given: Option<PathBuf>) {
         }
         spec
     };
-    let mut node = Node::start_on(given, Some(with(isolated(&[])))).await;
+    let mut node = Node::start_on(given, release, Some(with(isolated(&[])))).await;
     node.until(|now| now.vpp.is_some() && now.compared && now.applied())
         .await;
     let before = node.dump().await;

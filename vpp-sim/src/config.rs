@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use vpp_sim::engine::Config;
-use vpp_sim::server::{DEFAULT_VERSION, Identity};
+use vpp_sim::server::{Identity, Release};
 
 /// The embedded dataplane: speaks VPP's binary API on a socket and forwards real packets.
 ///
@@ -26,9 +26,13 @@ pub struct Options {
     #[arg(long)]
     pub acl_reclassify_sessions: bool,
 
-    /// Version to tell in `show_version`.
-    #[arg(long, value_name = "TEXT", default_value = DEFAULT_VERSION, value_parser = short)]
-    pub version_string: String,
+    /// Whose messages to offer: 25.10, 26.02 or 26.06.
+    #[arg(long, value_name = "RELEASE", default_value_t)]
+    pub release: Release,
+
+    /// Version to tell in `show_version`; the release's if absent.
+    #[arg(long, value_name = "TEXT", value_parser = short)]
+    pub version_string: Option<String>,
 
     /// Seed of the MAC addresses VPP draws at random; another one at each start if absent.
     #[arg(long, value_name = "NUMBER")]
@@ -62,9 +66,10 @@ impl Options {
 
     /// What the program tells of itself.
     pub fn identity(&self) -> Identity {
+        let of_release = Identity::of(self.release);
         Identity {
-            version: self.version_string.clone(),
-            ..Identity::default()
+            version: self.version_string.clone().unwrap_or(of_release.version),
+            ..of_release
         }
     }
 }

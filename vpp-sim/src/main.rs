@@ -22,12 +22,14 @@ async fn main() -> anyhow::Result<ExitCode> {
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut server = server::spawn_on_host(options.engine(), options.identity(), &options.api_socket)
+    let identity = options.identity();
+    let version = identity.version.clone();
+    let mut server = server::spawn_on_host(options.engine(), identity, &options.api_socket)
         .context("cannot start the dataplane")?;
     if let Some(socket) = &options.stats_socket {
         server.serve_stats(socket).context("cannot serve statistics")?;
     }
-    tracing::info!(socket = %options.api_socket.display(), version = options.version_string, "serving");
+    tracing::info!(socket = %options.api_socket.display(), version, "serving");
     let ended = tokio::select! {
         _ = terminate.recv() => State::Stopped,
         _ = interrupt.recv() => State::Stopped,

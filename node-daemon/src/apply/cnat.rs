@@ -18,13 +18,12 @@ use super::{Effect, Failure};
 use crate::objects::{CnatRole, Key, Link, SnatAddresses, Translation, Vip};
 use crate::vpp::CnatApi;
 
-/// Features that cnat consists of where it has no message of its own (VPP up to 26.02).
+/// Features that cnat consists of where it has no message of its own (VPP up to 26.02). Not `cnat-snat`: it asks the same
+/// policy as the output node, but before a virtual address is translated, and would take every Service for the outside.
 const FEATURES_V0_3: &[(&str, &str)] = &[
     ("ip4-unicast", "cnat-input-ip4"),
-    ("ip4-unicast", "cnat-snat-ip4"),
     ("ip4-output", "cnat-output-ip4"),
     ("ip6-unicast", "cnat-input-ip6"),
-    ("ip6-unicast", "cnat-snat-ip6"),
     ("ip6-output", "cnat-output-ip6"),
 ];
 

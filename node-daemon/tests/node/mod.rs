@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use vpp_api::messages::{acl, cnat, interface, ip, ip_neighbor};
 use vpp_api::types::{AddressFamily, IpTable, NO_INDEX};
 use vpp_sim::engine::Config;
-use vpp_sim::server::{Handle, Identity, spawn_on_host};
+use vpp_sim::server::{Handle, Identity, Release, spawn_on_host};
 
 use super::netns::Netns;
 
@@ -111,6 +111,8 @@ pub struct Node {
     pub directory: tempfile::TempDir,
     /// A VPP that somebody else started, by its API socket.
     given: Option<PathBuf>,
+    /// Which release the embedded dataplane is.
+    release: Release,
     sim: Option<Handle>,
     running: Option<Running>,
 }
@@ -149,15 +151,16 @@ pub fn spec_with_cidrs(mut pods: Vec<PodBinding>, cidrs: &[&str]) -> VppConfigSp
 impl Node {
     /// A node that knows `spec`, and nothing else of a cluster.
     pub async fn start(spec: Option<VppConfigSpec>) -> Self {
-        Self::start_on(None, spec).await
+        Self::start_on(None, Release::default(), spec).await
     }
 
-    /// The same on a VPP that is there already.
-    pub async fn start_on(given: Option<PathBuf>, spec: Option<VppConfigSpec>) -> Self {
+    /// The same on a VPP that is there already, or on another release.
+    pub async fn start_on(given: Option<PathBuf>, release: Release, spec: Option<VppConfigSpec>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut node = Self {
             directory,
             given,
+            release,
             sim: None,
             running: None,
         };
@@ -184,7 +187,8 @@ impl Node {
 
     async fn start_vpp(&mut self) {
         let socket = self.vpp_socket();
-        let start = move || spawn_on_host(Config::default(), Identity::default(), socket).unwrap();
+        let identity = Identity::of(self.release);
+        let start = move || spawn_on_host(Config::default(), identity, socket).unwrap();
         self.sim = Some(tokio::task::spawn_blocking(start).await.unwrap());
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Vpp;
+use super::cnat::CnatNode;
 use super::types::{Family, OpResult, retval};
 
 pub(crate) const IP4_UNICAST: &str = "ip4-unicast";
@@ -110,6 +111,11 @@ impl Vpp {
         enable: bool,
     ) -> OpResult {
         self.interface_mut(sw_if_index)?;
+        if self.cnat.per_arc.is_some()
+            && let Some((family, node)) = CnatNode::by_name(arc, feature)
+        {
+            return self.cnat_node_enable(sw_if_index, family, node, enable);
+        }
         let known = COUNTED.iter().find(|known| **known == (arc, feature));
         let (arc, feature) = known.ok_or(retval::INVALID_VALUE)?;
         self.features.switch(arc, feature, sw_if_index, enable);
@@ -131,6 +137,11 @@ impl Vpp {
             Family::V4
         };
         let prefix = family.node_prefix();
+        if self.cnat.per_arc.is_some()
+            && let Some((family, node)) = CnatNode::by_name(arc, feature)
+        {
+            return Ok(self.cnat_node_count(sw_if_index, family, node) > 0);
+        }
         if CNAT.contains(&(arc, feature)) {
             return Ok(self.cnat.feature_count(sw_if_index) > 0);
         }

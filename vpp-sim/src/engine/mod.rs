@@ -32,8 +32,9 @@ use std::net::IpAddr;
 pub use abf::{AbfAttachment, AbfPolicyDetails};
 pub use acl::{Acl, AclAction, AclBinding, AclRule, SessionDetails};
 pub use cnat::{
-    CnatEndpoint, CnatPath, CnatSessionDetails, LoadBalance, SessionKeyDetails, SnatAddresses, SnatPolicy,
-    SnatTable, TranslationDetails, TranslationUpdate, path_flag, snat_flag, translation_flag,
+    ArcSession, CnatEndpoint, CnatNode, CnatPath, CnatSessionDetails, LoadBalance, SessionKeyDetails,
+    SnatAddresses, SnatPolicy, SnatTable, TranslationDetails, TranslationUpdate, path_flag, snat_flag,
+    translation_flag,
 };
 pub use fib::source as fib_source;
 pub use fib::{DEFAULT_TABLE, FLOW_HASH_DEFAULT, RouteDetails, RouteUpdate, TableDetails};

@@ -15,6 +15,8 @@ use vpp_api::messages::vlib::{GetNextIndex, GetNodeIndex};
 use vpp_api::shape::Shape;
 
 use super::core::Core;
+use super::handlers;
+use super::release::Release;
 use super::table::Ids;
 use crate::engine::{NONE, OpError, OpResult};
 
@@ -239,9 +241,10 @@ const ABSENT: [&str; 6] = [
 ];
 
 /// The messages of each API file on offer, requests with their answers.
-pub fn offered() -> Vec<(&'static str, Vec<&'static str>)> {
+pub fn offered(release: Release) -> Vec<(&'static str, Vec<&'static str>)> {
     let absent = |info: &MessageInfo| {
-        ABSENT.contains(&info.name)
+        !release.has(info)
+            || ABSENT.contains(&info.name)
             || info
                 .name
                 .strip_suffix("_reply")
@@ -254,16 +257,19 @@ pub fn offered() -> Vec<(&'static str, Vec<&'static str>)> {
             .map(|info| info.name_crc)
             .collect::<Vec<_>>()
     };
-    vpp_api::messages::ALL
-        .iter()
-        .map(|(module, messages)| (*module, names(messages)))
-        .collect()
+    let all = vpp_api::messages::ALL.iter().map(|(module, messages)| {
+        let older = release.older().into_iter().filter(|(of, _)| of == module);
+        let older = older.flat_map(|(_, messages)| names(messages));
+        (*module, names(messages).into_iter().chain(older).collect())
+    });
+    all.collect()
 }
 
 impl Dispatcher {
     /// Ids depend on the seed.
-    pub fn new(registry: Registry, seed: u64) -> Self {
-        let ids = Ids::new(&offered(), seed);
+    pub fn new(release: Release, seed: u64) -> Self {
+        let registry = handlers::registry(release);
+        let ids = Ids::new(&offered(release), seed);
         let mut handlers: Vec<Option<Handler>> = Vec::new();
         for (name_crc, handler) in registry.handlers {
             let id = usize::from(ids.id(name_crc));
@@ -390,13 +396,24 @@ fn client_index(message: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::handlers;
+
+    fn names(release: Release) -> Vec<&'static str> {
+        offered(release)
+            .into_iter()
+            .flat_map(|(_, names)| names)
+            .collect()
+    }
 
     #[test]
     fn every_request_on_offer_has_a_handler_and_every_answer_an_id() {
-        let dispatcher = Dispatcher::new(handlers::registry(), 3);
-        let names = offered().into_iter().flat_map(|(_, names)| names);
-        for name in names {
+        for release in Release::ALL {
+            whole(release);
+        }
+    }
+
+    fn whole(release: Release) {
+        let dispatcher = Dispatcher::new(release, 3);
+        for name in names(release) {
             let id = dispatcher.ids.id(name);
             assert_ne!(id, 0, "{name}");
             let (message, _) = name.rsplit_once('_').unwrap();
@@ -414,7 +431,7 @@ mod tests {
 
     #[test]
     fn handlers_for_what_is_absent_are_absent() {
-        let offered: Vec<&str> = offered().into_iter().flat_map(|(_, names)| names).collect();
+        let offered = names(Release::default());
         for name in ABSENT {
             assert!(
                 !offered

@@ -12,7 +12,7 @@ use super::devices::Devices;
 use super::dispatch::Dispatcher;
 use super::outgoing::Outgoing;
 use super::transport::{Then, answer};
-use super::{Identity, StartError, State, handlers};
+use super::{Identity, Release, StartError, State};
 use crate::device::InProcessBackend;
 use crate::engine::{Config, Vpp};
 
@@ -24,7 +24,7 @@ impl Offer {
     /// Message ids depend on the seed, as on the order in which VPP loads its plugins.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self(Arc::new(Dispatcher::new(handlers::registry(), seed)))
+        Self(Arc::new(Dispatcher::new(Release::default(), seed)))
     }
 }
 

@@ -10,6 +10,7 @@ mod dispatch;
 mod embedded;
 mod handlers;
 mod outgoing;
+mod release;
 mod table;
 mod tracer;
 mod transport;
@@ -25,6 +26,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::core::Core;
+pub use self::release::Release;
 use crate::device::{Backend, HostBackend, InProcessBackend, MAX_FRAME, Opened};
 use crate::engine::{Config, Vpp};
 use crate::stats;
@@ -43,12 +45,26 @@ pub struct Identity {
     pub build_date: String,
     /// `vpe_pid` of `control_ping`, by which clients tell a restart from a lost connection.
     pub pid: u32,
+    /// Whose messages it offers.
+    pub release: Release,
 }
 
 /// Says what it is: a stand-in for the release whose API it speaks.
-pub const DEFAULT_VERSION: &str = "26.06-sim";
+const DEFAULT_VERSION: &str = "26.06-sim";
 
 static STARTS: AtomicU32 = AtomicU32::new(0);
+
+impl Identity {
+    /// One of a release, which its version says as well.
+    #[must_use]
+    pub fn of(release: Release) -> Self {
+        Self {
+            version: format!("{release}-sim"),
+            release,
+            ..Self::default()
+        }
+    }
+}
 
 impl Default for Identity {
     /// The process's id; plus one for each further server in this process, as if it had been started anew.
@@ -57,6 +73,7 @@ impl Default for Identity {
             version: DEFAULT_VERSION.into(),
             build_date: concat!("vpp-sim ", env!("CARGO_PKG_VERSION")).into(),
             pid: std::process::id().wrapping_add(STARTS.fetch_add(1, Ordering::Relaxed)),
+            release: Release::default(),
         }
     }
 }
@@ -130,13 +147,16 @@ pub struct Handle {
 /// # Errors
 /// [`StartError`].
 pub fn spawn(config: Config, socket: impl AsRef<Path>) -> Result<Handle, StartError> {
+    spawn_as(config, Identity::default(), socket)
+}
+
+/// The same for another release than the newest.
+///
+/// # Errors
+/// [`StartError`].
+pub fn spawn_as(config: Config, identity: Identity, socket: impl AsRef<Path>) -> Result<Handle, StartError> {
     let backend = InProcessBackend::default();
-    let mut handle = start(
-        config,
-        Identity::default(),
-        Box::new(backend.clone()),
-        socket.as_ref(),
-    )?;
+    let mut handle = start(config, identity, Box::new(backend.clone()), socket.as_ref())?;
     handle.opened = Some(backend);
     Ok(handle)
 }
@@ -164,14 +184,15 @@ fn start(
     let poll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(StartError::poll)?);
     let (state, stop) = watch::channel(State::Running);
     // Ids differ from start to start, as after a change of plugins.
-    let dispatcher = Arc::new(Dispatcher::new(handlers::registry(), u64::from(identity.pid)));
+    let dispatcher = Arc::new(Dispatcher::new(identity.release, u64::from(identity.pid)));
     let devices = Devices::new(backend, poll.clone());
-    let core = Arc::new(Mutex::new(Core::new(
-        Vpp::new(config),
-        devices,
-        identity,
-        state.clone(),
-    )));
+    let vpp = Vpp::new(config);
+    let vpp = if identity.release.has_cnat_1() {
+        vpp
+    } else {
+        vpp.with_cnat_per_arc()
+    };
+    let core = Arc::new(Mutex::new(Core::new(vpp, devices, identity, state.clone())));
     let dataplane = Dataplane::start(core.clone(), dispatcher.clone(), poll)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

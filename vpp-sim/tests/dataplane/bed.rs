@@ -11,7 +11,7 @@ use vpp_api::messages::vlib::CliInband;
 use vpp_api::snapshot::{Snapshot, difference, snapshot};
 use vpp_api::{Client, Dump, Request, Retval};
 use vpp_sim::engine::Config;
-use vpp_sim::server::{Handle, Identity, spawn, spawn_on_host};
+use vpp_sim::server::{Handle, Identity, Release, spawn_as, spawn_on_host};
 
 use crate::common::{Namespace, privileged};
 use crate::packets::Seen;
@@ -23,6 +23,8 @@ use crate::wires::{Played, Veths, Wires};
 pub enum Kind {
     /// The embedded one, its devices played.
     InProcess,
+    /// The same as an older release.
+    Older(Release),
     /// The embedded one with real devices.
     OnASocket,
     /// The one the environment names.
@@ -77,7 +79,8 @@ impl Bed {
             eprintln!("skipped: VPP_API_SOCKET names no dataplane");
             return None;
         }
-        if kind != Kind::InProcess && !privileged() {
+        let played = matches!(kind, Kind::InProcess | Kind::Older(_));
+        if !played && !privileged() {
             return None;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -89,8 +92,12 @@ impl Bed {
         };
         let (mut server, mut namespace, mut alone) = (None, None, None);
         let (socket, wires): (PathBuf, Box<dyn Wires>) = match kind {
-            Kind::InProcess => {
-                let handle = Arc::new(spawn(config, &path).unwrap());
+            Kind::InProcess | Kind::Older(_) => {
+                let release = match kind {
+                    Kind::Older(release) => release,
+                    _ => Release::default(),
+                };
+                let handle = Arc::new(spawn_as(config, Identity::of(release), &path).unwrap());
                 server = Some(handle.clone());
                 let indices = BTreeMap::new();
                 (

@@ -1,5 +1,5 @@
-//! One suite of packets for every dataplane that speaks the API: the embedded one with devices played in this process,
-//! the embedded one with real devices behind its socket, and whatever `VPP_API_SOCKET` names.
+//! One suite of packets for every dataplane that speaks the API: the embedded one with devices played in this process, as
+//! this release and as older ones, the embedded one with real devices behind its socket, and whatever `VPP_API_SOCKET` names.
 //!
 //! * `VPP_API_SOCKET`: API socket of the VPP to be tested. Without it those tests say that they skip.
 //! * `VPP_STATS_SOCKET`: its stats socket, for the scenarios that count.
@@ -23,11 +23,18 @@ mod scenarios;
 mod wires;
 
 use bed::{Bed, Kind};
+use vpp_sim::server::Release;
 
 macro_rules! suite {
     ($($area:ident: $($scenario:ident),+;)+) => {
         mod in_process {
             $($(#[test] fn $scenario() { super::run(super::Kind::InProcess, super::scenarios::$area::$scenario); })+)+
+        }
+        mod release_25_10 {
+            $($(#[test] fn $scenario() { super::run(super::Kind::Older(super::Release::V25_10), super::scenarios::$area::$scenario); })+)+
+        }
+        mod release_26_02 {
+            $($(#[test] fn $scenario() { super::run(super::Kind::Older(super::Release::V26_02), super::scenarios::$area::$scenario); })+)+
         }
         mod on_a_socket {
             $($(#[test] fn $scenario() { super::run(super::Kind::OnASocket, super::scenarios::$area::$scenario); })+)+

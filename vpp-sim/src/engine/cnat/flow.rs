@@ -57,7 +57,7 @@ pub(crate) enum Verdict {
 const MAX_PORT_RETRIES: u16 = 100;
 
 /// The life of a session after a TCP packet with these flags was translated.
-fn lifetime(data: &[u8], ip: &Ip) -> Option<u64> {
+pub(super) fn lifetime(data: &[u8], ip: &Ip) -> Option<u64> {
     const FIN: u8 = 1;
     const SYN: u8 = 2;
     const RST: u8 = 4;

@@ -1,8 +1,10 @@
-//! cnat 1.0.0: translations of virtual addresses to backends, and source NAT by policy.
+//! cnat: translations of virtual addresses to backends, and source NAT by policy.
 //!
-//! State and operations are here; what the nodes do with packets is in `flow`.
+//! State and operations are here; what the nodes do with packets is in `flow` (1.0.0, VPP 26.06) and `per_arc` (0.3.0,
+//! before).
 mod flow;
 mod maglev;
+mod per_arc;
 mod session;
 mod snat;
 
@@ -14,6 +16,8 @@ use super::fib::{Contribution, DEFAULT_TABLE, source};
 use super::pool::Pool;
 use super::types::{Family, NONE, OpError, OpResult, Prefix, retval};
 pub(crate) use flow::{Meta, Verdict};
+pub use per_arc::{ArcSession, CnatNode};
+pub(crate) use session::Place;
 pub use session::{CnatSessionDetails, SessionKeyDetails};
 pub use snat::{SnatAddresses, SnatPolicy, SnatTable, snat_flag};
 
@@ -140,6 +144,8 @@ pub(crate) struct Cnat {
     /// How often the features were enabled on an interface; each time adds the nodes once more.
     features: BTreeMap<u32, u32>,
     pub sessions: session::Sessions,
+    /// Set where this VPP's cnat is 0.3.0.
+    pub per_arc: Option<per_arc::PerArc>,
 }
 
 impl Cnat {
@@ -150,10 +156,16 @@ impl Cnat {
 
     pub fn interface_gone(&mut self, sw_if_index: u32) {
         self.features.remove(&sw_if_index);
+        if let Some(arcs) = &mut self.per_arc {
+            arcs.interface_gone(sw_if_index);
+        }
     }
 
     pub fn tick(&mut self, now: u64) {
-        let ended = self.sessions.tick(now);
+        let mut ended = self.sessions.tick(now);
+        if let Some(arcs) = &mut self.per_arc {
+            ended.extend(arcs.tick(now));
+        }
         for (proto, port) in ended {
             self.snat.free_port(proto, port);
         }
@@ -319,7 +331,11 @@ impl Vpp {
 
     /// `cnat_session_purge`: drops all sessions, and (as VPP's handler does) all translations.
     pub fn cnat_session_purge(&mut self) {
-        for (proto, port) in self.cnat.sessions.purge() {
+        let mut ended = self.cnat.sessions.purge();
+        if let Some(arcs) = &mut self.cnat.per_arc {
+            ended.extend(arcs.purge());
+        }
+        for (proto, port) in ended {
             self.cnat.snat.free_port(proto, port);
         }
         let ids: Vec<u32> = self.cnat.translations.iter().map(|(id, _)| id).collect();

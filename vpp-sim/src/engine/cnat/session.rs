@@ -36,8 +36,8 @@ impl FiveTuple {
 }
 
 /// Where a rewrite is applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
     Input,
     Output,
     /// At the virtual address's FIB entry.

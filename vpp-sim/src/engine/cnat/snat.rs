@@ -57,7 +57,12 @@ pub(crate) struct Entry {
     excluded: BTreeSet<Prefix>,
     interfaces: BTreeMap<SnatTable, BTreeSet<u32>>,
     clients: Vec<IpAddr>,
+    /// Of cnat 0.3.0.
+    is_older: bool,
 }
+
+/// FIB index of table 0.
+const DEFAULT_FIB: u32 = 0;
 
 /// First port tried for a source-NATed flow.
 const MIN_SRC_PORT: u16 = 0xc000;
@@ -85,6 +90,16 @@ impl Snat {
         self.entries.get(&self.key(fib_index)?)
     }
 
+    /// cnat 0.3.0 has one set of addresses, zero at first, and takes policies before them.
+    pub fn begin_with_no_address(&mut self) {
+        let entry = Entry {
+            is_older: true,
+            ..Entry::new(SnatAddresses::NOTHING)
+        };
+        self.entries.insert(DEFAULT_FIB, entry);
+        self.default = Some(DEFAULT_FIB);
+    }
+
     fn default_entry_mut(&mut self) -> Option<&mut Entry> {
         let key = self.key(0)?;
         self.entries.get_mut(&key)
@@ -108,7 +123,30 @@ impl Snat {
     }
 }
 
+impl SnatAddresses {
+    /// Before anything was set.
+    const NOTHING: Self = Self {
+        fwd_fib_index: DEFAULT_FIB,
+        ret_fib_index: DEFAULT_FIB,
+        ip4: Ipv4Addr::UNSPECIFIED,
+        ip6: Ipv6Addr::UNSPECIFIED,
+        sw_if_index: NONE,
+        flags: snat_flag::NO_CLIENT,
+    };
+}
+
 impl Entry {
+    fn new(addresses: SnatAddresses) -> Self {
+        Self {
+            addresses,
+            policy: SnatPolicy::None,
+            excluded: BTreeSet::new(),
+            interfaces: BTreeMap::new(),
+            clients: Vec::new(),
+            is_older: false,
+        }
+    }
+
     fn has(&self, table: SnatTable, sw_if_index: u32) -> bool {
         self.interfaces
             .get(&table)
@@ -148,7 +186,8 @@ impl Entry {
                 }
                 // A pod that reaches itself through a service. VPP 26.06 also compares the low 32
                 // bits of IPv6 addresses, so equal host parts of two nodes are taken for one pod.
-                tuple.src == tuple.dst || low_32(tuple.src) == low_32(tuple.dst)
+                let alike = !self.is_older && low_32(tuple.src) == low_32(tuple.dst);
+                tuple.src == tuple.dst || alike
             }
         }
     }
@@ -167,6 +206,15 @@ impl Vpp {
     /// # Errors
     /// −30 when there is nothing to delete.
     pub fn cnat_set_snat_addresses(&mut self, wanted: SnatAddresses) -> OpResult {
+        if self.cnat.per_arc.is_some() {
+            let entry = self.cnat.snat.default_entry_mut();
+            let entry = entry.ok_or(OpError::Retval(retval::FEATURE_DISABLED))?;
+            // 0.3.0 takes what it is given, nothing included.
+            entry.addresses.ip4 = wanted.ip4;
+            entry.addresses.ip6 = wanted.ip6;
+            entry.addresses.sw_if_index = wanted.sw_if_index;
+            return Ok(());
+        }
         let mut addresses = wanted;
         let by_interface = wanted.sw_if_index != NONE;
         let fib = wanted.fwd_fib_index;
@@ -212,13 +260,7 @@ impl Vpp {
                 if addresses.flags & snat_flag::USE_AS_DEFAULT != 0 {
                     self.cnat.snat.default = Some(fib);
                 }
-                Entry {
-                    addresses,
-                    policy: SnatPolicy::None,
-                    excluded: BTreeSet::new(),
-                    interfaces: BTreeMap::new(),
-                    clients: Vec::new(),
-                }
+                Entry::new(addresses)
             }
         };
         if addresses.flags & snat_flag::NO_CLIENT == 0 {

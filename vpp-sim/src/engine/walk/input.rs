@@ -67,6 +67,19 @@ impl Vpp {
         let prefix = family.node_prefix();
         let rx = packet.rx;
         let table = self.table_of(rx, family);
+        for _ in 0..self.cnat_node_count(rx, family, cnat::CnatNode::Input) {
+            let Ok(ip) = Ip::parse(&packet.data) else {
+                return;
+            };
+            let place = cnat::Place::Input;
+            let verdict = self.cnat.arc_input(&ip, &mut packet.data, place, w.now);
+            let node = family.pick("cnat-input-ip4", "cnat-input-ip6");
+            w.node(node, || describe_nat(verdict, &packet.data));
+            if let cnat::Verdict::Via(backend) = verdict {
+                let forward = self.forward(table, backend, 0);
+                return self.follow(w, family, packet, forward, node);
+            }
+        }
         let count = self.cnat.feature_count(rx);
         for _ in 0..count {
             let Ok(ip) = Ip::parse(&packet.data) else {
@@ -213,9 +226,13 @@ impl Vpp {
         };
         let node = family.pick("ip4-cnat-tx", "ip6-cnat-tx");
         let table = packet.table.unwrap_or_else(|| self.table_of(packet.rx, family));
-        let verdict = self
-            .cnat
-            .at_vip(&mut packet.cnat, &ip, &mut packet.data, table, w.now);
+        let verdict = if self.cnat.per_arc.is_some() {
+            self.cnat
+                .arc_input(&ip, &mut packet.data, cnat::Place::Fib, w.now)
+        } else {
+            self.cnat
+                .at_vip(&mut packet.cnat, &ip, &mut packet.data, table, w.now)
+        };
         w.node(node, || describe_nat(verdict, &packet.data));
         let to = match verdict {
             cnat::Verdict::Drop(reason) => return self.drop_packet(w, packet.rx, node, reason),

@@ -3,6 +3,7 @@ use std::net::IpAddr;
 
 use super::input::describe_nat;
 use super::{MAX_DEPTH, Packet, Walk};
+use crate::engine::cnat::{CnatNode, Verdict};
 use crate::engine::fib::FLOW_HASH_DEFAULT;
 use crate::engine::interface::{Interface, Kind};
 use crate::engine::packet::hash::flow_hash;
@@ -106,8 +107,18 @@ impl Vpp {
         if !self.acl_output(w, &packet, tx, &ip) {
             return None;
         }
-        let count = self.cnat.feature_count(tx);
         let prefix = family.node_prefix();
+        for _ in 0..self.cnat_node_count(tx, family, CnatNode::Output) {
+            let ip = Ip::parse(&packet.data).ok()?;
+            let verdict = self.cnat.arc_output(&ip, &mut packet.data, packet.rx, tx, w.now);
+            let node = family.pick("cnat-output-ip4", "cnat-output-ip6");
+            w.node(node, || describe_nat(verdict, &packet.data));
+            if let Verdict::Drop(reason) = verdict {
+                self.drop_packet(w, packet.rx, node, reason);
+                return None;
+            }
+        }
+        let count = self.cnat.feature_count(tx);
         for _ in 0..count {
             let ip = Ip::parse(&packet.data).ok()?;
             let verdict = self

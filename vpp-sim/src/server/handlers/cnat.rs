@@ -1,38 +1,95 @@
-//! cnat: translations, their sessions, and source NAT by policy (version 1.0.0, VPP 26.06).
+//! cnat: translations, their sessions, and source NAT by policy; version 1.0.0 of VPP 26.06 and 0.3.0 of those before.
 
 use vpp_api::messages::cnat::{
     CnatGetSnatAddresses, CnatGetSnatAddressesReply, CnatSessionDetails, CnatSessionDump, CnatSessionPurge,
     CnatSetSnatAddresses, CnatSetSnatAddressesV2, CnatSetSnatPolicy, CnatSnatAddressesDetails,
     CnatSnatAddressesDump, CnatSnatPolicyAddDelExcludePfx, CnatSnatPolicyAddDelIf, CnatTranslationDel,
     CnatTranslationDetails, CnatTranslationDump, CnatTranslationUpdate, CnatTranslationUpdateReply,
-    FeatureCnatEnableDisable,
+    FeatureCnatEnableDisable, v0_3,
 };
 use vpp_api::types as wire;
 
 use super::outcome;
 use crate::engine::{
     CnatEndpoint, CnatPath, LoadBalance, NONE, OpError, OpResult, SnatAddresses, SnatPolicy, SnatTable,
-    TranslationDetails, TranslationUpdate, retval, snat_flag,
+    TranslationDetails, TranslationUpdate, path_flag, retval, snat_flag, translation_flag,
 };
 use crate::server::convert::prefix;
 use crate::server::dispatch::Registry;
+use crate::server::release::Release;
 
-pub fn register(registry: &mut Registry) {
-    translations(registry);
+pub fn register(registry: &mut Registry, release: Release) {
+    let is_1 = release.has_cnat_1();
+    translations(registry, is_1);
     source_nat(registry);
+    if !is_1 {
+        return older(registry);
+    }
+    source_nat_1(registry);
+    sessions_1(registry);
     registry.ack(|core, m: FeatureCnatEnableDisable| {
         core.vpp.cnat_feature_enable(m.sw_if_index, m.enable_disable)
     });
 }
 
-fn translations(registry: &mut Registry) {
-    registry.request(|core, m: CnatTranslationUpdate| {
+/// What 0.3.0 has otherwise.
+fn older(registry: &mut Registry) {
+    registry.request(|core, _: CnatGetSnatAddresses| {
+        let all = core.vpp.cnat_snat_addresses();
+        let first = all.first().ok_or(OpError::Retval(retval::FEATURE_DISABLED))?;
+        // Zero before they are set, and no error.
+        Ok(CnatGetSnatAddressesReply {
+            retval: 0,
+            id: 0,
+            snat_ip4: first.ip4,
+            snat_ip6: first.ip6,
+            sw_if_index: first.sw_if_index,
+        })
+    });
+    registry.ack(|core, m: v0_3::CnatSetSnatPolicy| {
+        let policy = match m.policy {
+            v0_3::CnatSnatPolicies::CNAT_POLICY_NONE => SnatPolicy::None,
+            v0_3::CnatSnatPolicies::CNAT_POLICY_IF_PFX => SnatPolicy::IfPfx,
+            v0_3::CnatSnatPolicies::CNAT_POLICY_K8S => SnatPolicy::K8s,
+            // A plain 1, which the handler takes for a return code.
+            _ => return Err(OpError::Retval(1)),
+        };
+        core.vpp.cnat_set_snat_policy(policy)
+    });
+    registry.dump(|core, _: v0_3::CnatSessionDump| {
+        let sessions = core.vpp.cnat_arc_sessions().into_iter();
+        sessions
+            .map(|session| v0_3::CnatSessionDetails {
+                session: v0_3::CnatSession {
+                    src: wire::CnatEndpoint::new(session.key.src, session.key.src_port),
+                    dst: wire::CnatEndpoint::new(session.key.dst, session.key.dst_port),
+                    new: wire::CnatEndpoint::new(session.new.0, session.new.1),
+                    ip_proto: wire::IpProto(session.key.proto),
+                    location: session.location,
+                    // Never filled in.
+                    timestamp: 0.0,
+                },
+            })
+            .collect()
+    });
+}
+
+/// Of a path, on the wire: 0.3.0 numbers them otherwise.
+const NO_NAT_0_3: u8 = 1;
+
+fn translations(registry: &mut Registry, is_1: bool) {
+    registry.request(move |core, m: CnatTranslationUpdate| {
         let translation = m.translation;
         let update = TranslationUpdate {
             vip: endpoint(&translation.vip),
             proto: translation.ip_proto.0,
             is_real_ip: translation.is_real_ip != 0,
-            flags: translation.flags,
+            // A virtual address is always in the FIB of 0.3.0.
+            flags: if is_1 {
+                translation.flags
+            } else {
+                translation.flags & !translation_flag::NO_CLIENT
+            },
             load_balance: match translation.lb_type {
                 wire::CnatLbType::CNAT_LB_TYPE_MAGLEV => LoadBalance::Maglev,
                 _ => LoadBalance::Default,
@@ -44,7 +101,11 @@ fn translations(registry: &mut Registry) {
                 .map(|path| CnatPath {
                     dst: endpoint(&path.dst_ep),
                     src: endpoint(&path.src_ep),
-                    flags: path.flags,
+                    flags: match path.flags {
+                        flags if is_1 => flags,
+                        flags if flags & NO_NAT_0_3 != 0 => path_flag::NO_NAT,
+                        _ => 0,
+                    },
                 })
                 .collect(),
         };
@@ -60,6 +121,13 @@ fn translations(registry: &mut Registry) {
             })
             .collect()
     });
+    registry.ack(|core, _: CnatSessionPurge| {
+        core.vpp.cnat_session_purge();
+        Ok(())
+    });
+}
+
+fn sessions_1(registry: &mut Registry) {
     registry.dump(|core, _: CnatSessionDump| {
         let sessions = core.vpp.cnat_sessions().into_iter();
         sessions
@@ -76,10 +144,6 @@ fn translations(registry: &mut Registry) {
             })
             .collect()
     });
-    registry.ack(|core, _: CnatSessionPurge| {
-        core.vpp.cnat_session_purge();
-        Ok(())
-    });
 }
 
 fn source_nat(registry: &mut Registry) {
@@ -94,6 +158,16 @@ fn source_nat(registry: &mut Registry) {
             flags: snat_flag::USE_AS_DEFAULT,
         })
     });
+    registry.ack(|core, m: CnatSnatPolicyAddDelExcludePfx| {
+        core.vpp.cnat_snat_exclude(prefix(m.prefix), m.is_add != 0)
+    });
+    registry.ack(|core, m: CnatSnatPolicyAddDelIf| {
+        core.vpp
+            .cnat_snat_interface(m.sw_if_index, table(m.table)?, m.is_add != 0)
+    });
+}
+
+fn source_nat_1(registry: &mut Registry) {
     registry.ack(|core, m: CnatSetSnatAddressesV2| {
         core.vpp.cnat_set_snat_addresses(SnatAddresses {
             fwd_fib_index: m.fwd_fib_index,
@@ -128,13 +202,6 @@ fn source_nat(registry: &mut Registry) {
             sw_if_index: addresses.sw_if_index,
         })
         .collect()
-    });
-    registry.ack(|core, m: CnatSnatPolicyAddDelExcludePfx| {
-        core.vpp.cnat_snat_exclude(prefix(m.prefix), m.is_add != 0)
-    });
-    registry.ack(|core, m: CnatSnatPolicyAddDelIf| {
-        core.vpp
-            .cnat_snat_interface(m.sw_if_index, table(m.table)?, m.is_add != 0)
     });
     registry.ack(|core, m: CnatSetSnatPolicy| core.vpp.cnat_set_snat_policy(policy(m.policy)?));
 }

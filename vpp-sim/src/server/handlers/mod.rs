@@ -20,10 +20,11 @@ mod vxlan;
 mod wireguard;
 
 use super::dispatch::Registry;
+use super::release::Release;
 use crate::engine::{OpError, OpResult};
 
-/// Every handler.
-pub fn registry() -> Registry {
+/// Every handler of a release.
+pub fn registry(release: Release) -> Registry {
     let mut registry = Registry::default();
     memclnt::register(&mut registry);
     vlib::register(&mut registry);
@@ -36,7 +37,7 @@ pub fn registry() -> Registry {
     ip_neighbor::register(&mut registry);
     feature::register(&mut registry);
     acl::register(&mut registry);
-    cnat::register(&mut registry);
+    cnat::register(&mut registry, release);
     abf::register(&mut registry);
     nat44::register(&mut registry);
     l2::register(&mut registry);

@@ -31,12 +31,10 @@ const CLUSTER: [&str; 4] = [
 ];
 
 /// Features of cnat 0.3.0, which has no message to enable it.
-const FEATURES: [(&str, &str); 6] = [
+const FEATURES: [(&str, &str); 4] = [
     ("ip4-unicast", "cnat-input-ip4"),
-    ("ip4-unicast", "cnat-snat-ip4"),
     ("ip4-output", "cnat-output-ip4"),
     ("ip6-unicast", "cnat-input-ip6"),
-    ("ip6-unicast", "cnat-snat-ip6"),
     ("ip6-output", "cnat-output-ip6"),
 ];
 
@@ -109,9 +107,10 @@ fn address(bed: &Bed) -> Option<Ipv4Addr> {
             .first()
             .map(|details| details.snat_ip4)
     } else {
-        bed.try_call(CnatGetSnatAddresses {})
-            .ok()
+        let reply = bed.try_call(CnatGetSnatAddresses {}).ok();
+        reply
             .map(|reply| reply.snat_ip4)
+            .filter(|address| !address.is_unspecified())
     }
 }
 
