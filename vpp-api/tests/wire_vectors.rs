@@ -11,31 +11,10 @@ use serde_json::Value;
 use std::fmt::Debug;
 use vpp_api::message::{Header, Message, decode_message, encode_message};
 use vpp_api::messages::{
-    acl::*, cnat::*, interface::*, ip::*, ip_neighbor::*, l2::*, memclnt::*, memif::*, nat44_ed::*, sr::*,
-    tapv2::*, vlib::*, vxlan::*, wireguard::*,
+    acl::*, cnat::*, interface::*, ip::*, ip_neighbor::*, ipsec::*, l2::*, memclnt::*, memif::*, nat44_ed::*,
+    sr::*, tapv2::*, vlib::*, vxlan::*, wireguard::*,
 };
 use vpp_api::types::*;
-
-/// Messages of modules we have no use for yet, defined from outside the crate.
-mod others {
-    use vpp_api::types::*;
-
-    vpp_api::wire_struct! {
-        pub struct IpsecTunnelProtect("ipsec_tunnel_protect") {
-            sw_if_index: InterfaceIndex,
-            nh: Address,
-            sa_out: u32,
-            n_sa_in: u8 = count(sa_in),
-            sa_in: u32[n_sa_in],
-        }
-    }
-    vpp_api::messages! {
-        request IpsecTunnelProtectUpdate("ipsec_tunnel_protect_update", "30d5f133") {
-            tunnel: IpsecTunnelProtect,
-        } ack IpsecTunnelProtectUpdateReply;
-    }
-}
-use others::*;
 
 fn unhex(hex: &str) -> Vec<u8> {
     (0..hex.len())

@@ -10,6 +10,7 @@ pub mod ip;
 pub mod ip6_nd;
 pub mod ip_neighbor;
 pub mod ipip;
+pub mod ipsec;
 pub mod l2;
 pub mod l3xc;
 pub mod memclnt;
@@ -37,6 +38,7 @@ pub const ALL: &[(&str, &[MessageInfo])] = &[
     ("ip6_nd", ip6_nd::MESSAGES),
     ("ip_neighbor", ip_neighbor::MESSAGES),
     ("ipip", ipip::MESSAGES),
+    ("ipsec", ipsec::MESSAGES),
     ("l2", l2::MESSAGES),
     ("l3xc", l3xc::MESSAGES),
     ("memclnt", memclnt::MESSAGES),

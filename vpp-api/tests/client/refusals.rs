@@ -1,7 +1,7 @@
 //! What kills VPP 26.06 never leaves the client.
 
 use crate::server::{Connection, Server};
-use vpp_api::messages::{abf::*, acl::*, cnat::*, ip::*, memclnt::*, sr::*, wireguard::*};
+use vpp_api::messages::{abf::*, acl::*, cnat::*, ip::*, ipsec::*, memclnt::*, sr::*, wireguard::*};
 use vpp_api::types::*;
 use vpp_api::{Client, Error, Options, Pending};
 
@@ -284,4 +284,51 @@ async fn a_wireguard_peer_in_an_unknown_table() {
         },
     });
     refused(&client, &mut vpp, pending, "table 10").await;
+}
+
+#[tokio::test]
+async fn an_association_deleted_twice_or_in_use() {
+    let (client, mut vpp) = Server::start().pair(Options::default()).await;
+    let del = |id| IpsecSadEntryDel { id };
+    let protect = client.send(IpsecTunnelProtectUpdate {
+        tunnel: IpsecTunnelProtect {
+            sw_if_index: 3,
+            sa_out: 10,
+            sa_in: vec![20],
+            ..Default::default()
+        },
+    });
+    let (header, _) = vpp.expect::<IpsecTunnelProtectUpdate>().await;
+    vpp.answer(header, &IpsecTunnelProtectUpdateReply::default())
+        .await;
+    protect.await.unwrap();
+    refused(&client, &mut vpp, client.send(del(20)), "protects interface 3").await;
+    let unprotect = client.send(IpsecTunnelProtectDel {
+        sw_if_index: 3,
+        ..Default::default()
+    });
+    let first = client.send(del(20));
+    let second = client.send(del(20));
+    let (header, _) = vpp.expect::<IpsecTunnelProtectDel>().await;
+    vpp.answer(header, &IpsecTunnelProtectDelReply::default()).await;
+    let (header, _) = vpp.expect::<IpsecSadEntryDel>().await;
+    vpp.answer(header, &IpsecSadEntryDelReply::default()).await;
+    unprotect.await.unwrap();
+    first.await.unwrap();
+    refused(&client, &mut vpp, second, "deleted before").await;
+
+    // A new one of the same id may go again.
+    let add = client.send(IpsecSadEntryAddV2 {
+        entry: IpsecSadEntryV4 {
+            sad_id: 20,
+            ..Default::default()
+        },
+    });
+    let again = client.send(del(20));
+    let (header, _) = vpp.expect::<IpsecSadEntryAddV2>().await;
+    vpp.answer(header, &IpsecSadEntryAddV2Reply::default()).await;
+    let (header, _) = vpp.expect::<IpsecSadEntryDel>().await;
+    vpp.answer(header, &IpsecSadEntryDelReply::default()).await;
+    add.await.unwrap();
+    again.await.unwrap();
 }

@@ -54,6 +54,8 @@ pub enum Kind {
         tunnel: u32,
         is_l3: bool,
     },
+    /// An IPsec interface.
+    IpsecItf,
     /// Index in the pool of WireGuard interfaces.
     Wireguard {
         interface: u32,
@@ -120,7 +122,7 @@ impl Interface {
     /// Whether frames on it carry an Ethernet header.
     pub fn is_ethernet(&self) -> bool {
         match &self.kind {
-            Kind::Local | Kind::Ipip { .. } | Kind::Wireguard { .. } => false,
+            Kind::Local | Kind::Ipip { .. } | Kind::IpsecItf | Kind::Wireguard { .. } => false,
             Kind::Vxlan { is_l3, .. } => !is_l3,
             Kind::Memif(config) => config.mode == 0,
             Kind::Loopback { .. } | Kind::Tap(_) | Kind::AfPacket { .. } => true,

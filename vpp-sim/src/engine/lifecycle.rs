@@ -162,6 +162,7 @@ impl Vpp {
         self.acl.interface_gone(sw_if_index);
         self.cnat.interface_gone(sw_if_index);
         self.abf.interface_gone(sw_if_index);
+        self.ipsec_interface_gone(sw_if_index);
         self.l2.interface_gone(sw_if_index);
         self.nat44_interface_gone(sw_if_index);
         self.features.interface_gone(sw_if_index);

@@ -12,6 +12,7 @@ mod feature;
 mod fib;
 mod interface;
 mod ipip;
+mod ipsec;
 mod l2;
 mod lifecycle;
 mod memif;
@@ -40,6 +41,9 @@ pub use fib::source as fib_source;
 pub use fib::{DEFAULT_TABLE, FLOW_HASH_DEFAULT, RouteDetails, RouteUpdate, TableDetails};
 pub use interface::{Counters, Interface, InterfaceEvent, Kind, MemifConfig, TapConfig};
 pub use ipip::{IpipDetails, IpipTunnel, TeibEntry, tunnel_flag};
+pub use ipsec::{
+    IpsecItfDetails, Protection, SaConfig, SaDetails, SaTunnel, crypto as ipsec_crypto, sa_flag,
+};
 pub use l2::L3xcDetails;
 pub use nat44::{
     Nat44Address, Nat44Backend, Nat44Config, Nat44Interface, Nat44LbMapping, Nat44Mapping,
@@ -107,6 +111,7 @@ pub struct Vpp {
     srv6: srv6::Srv6,
     ipip: ipip::Ipip,
     wireguard: wireguard::Wireguard,
+    ipsec: ipsec::Ipsec,
     /// Identification of IPv6 fragments VPP makes.
     fragment_id: u32,
     /// Next hops that routes and tunnels were just given: (table, address), asked for once.
@@ -143,6 +148,7 @@ impl Vpp {
             srv6: srv6::Srv6::default(),
             ipip: ipip::Ipip::default(),
             wireguard: wireguard::Wireguard::default(),
+            ipsec: ipsec::Ipsec::default(),
             fragment_id: 0,
             fresh_next_hops: Vec::new(),
             errors: errors::Errors::default(),

@@ -20,6 +20,11 @@ impl Window {
         }
     }
 
+    /// The greatest number seen; 0 for none.
+    pub fn last(&self) -> u64 {
+        self.next.saturating_sub(1)
+    }
+
     /// Whether a number is new and not too old.
     pub fn is_fresh(&self, number: u64) -> bool {
         match self.next.checked_sub(1).and_then(|last| last.checked_sub(number)) {
@@ -43,7 +48,8 @@ impl Window {
             let ahead = number - self.next;
             if ahead >= self.size {
                 // Nothing of what was seen stays within the window.
-                self.seen.clear();
+                let size = usize::try_from(self.size).unwrap_or(usize::MAX);
+                self.seen = std::iter::repeat_n(false, size).collect();
                 self.next = number;
             }
             self.seen.push_front(false);
@@ -55,6 +61,15 @@ impl Window {
         if let Some(seen) = self.seen.get_mut(age) {
             *seen = true;
         }
+    }
+
+    /// The newest 64 as a number, the newest the highest bit (`ipsec_sa_anti_replay_get_64b_window`).
+    pub fn bits(&self) -> u64 {
+        (0..64).fold(0, |bits, at| {
+            // VPP counts what was before the first as seen.
+            let seen = self.seen.get(at).copied().unwrap_or(true);
+            bits | (u64::from(seen) << (63 - at))
+        })
     }
 }
 

@@ -300,6 +300,9 @@ pub mod retval {
     pub const LIMIT_EXCEEDED: i32 = -162;
     pub const FEATURE_ALREADY_DISABLED: i32 = -169;
     pub const FEATURE_ALREADY_ENABLED: i32 = -170;
+    pub const INVALID_ALGORITHM: i32 = -154;
+    pub const KEY_LENGTH: i32 = -156;
+    pub const UNIMPLEMENTED: i32 = -9;
     pub const INVALID_PREFIX_LENGTH: i32 = -171;
 }
 

@@ -5,13 +5,14 @@
 //! attaching an ABF policy that is not there, dereference nothing; a NAT44 mapping whose probabilities add up to 0 in
 //! 8 bits divides by it at the first packet.
 //!
-//! Segment routing: see [`srv6`]; tables: see [`tables`].
+//! Segment routing: see [`srv6`]; tables: see [`tables`]; IPsec: see [`ipsec`].
 //!
 //! Whether an address, a policy, a mapping or a table is there is known from what VPP accepted or listed on this
 //! connection. That is on the safe side: a new connection to an old VPP must dump (`cnat_get_snat_addresses`,
 //! `cnat_snat_addresses_dump`, `abf_policy_dump`, `nat44_lb_static_mapping_dump`, `ip_table_dump`) or set again before
 //! it goes on.
 
+mod ipsec;
 mod nat44;
 mod srv6;
 mod tables;
@@ -50,6 +51,7 @@ struct Known {
     /// ABF policies and their paths.
     policies: BTreeMap<u32, Vec<FibPath>>,
     tables: Tables,
+    associations: ipsec::Associations,
     /// NAT44 mappings with several backends.
     balanced: LbMappings,
 }
@@ -142,6 +144,7 @@ impl Known {
         } else {
             srv6::check(&self.tables, message)?;
             tunnels::check(&self.tables, message)?;
+            self.associations.check(message)?;
             let balanced = self.balanced.check(message)?.map(Effect::Balanced);
             return Ok(balanced.or_else(|| self.tables.sent(message).map(Effect::Table)));
         }
@@ -210,6 +213,7 @@ impl Guard {
             let mut known = self.known();
             known.balanced.observe(answer);
             known.tables.observe(answer);
+            known.associations.observe(answer);
         }
     }
 }

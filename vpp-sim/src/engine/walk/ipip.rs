@@ -55,12 +55,25 @@ impl Vpp {
             return self.drop_packet(w, rx, "ip-midchain", "tunnel ends of two families");
         };
         w.node("tunnel-output", || format!("{} to {dst}", tunnel.src));
+        if self.ipsec.protecting(details.sw_if_index, next_hop).is_some() {
+            return self.ipsec_protected(w, rx, details.sw_if_index, next_hop, table, &data);
+        }
         self.tunnel_send(w, rx, table, data);
     }
 
     /// An outer packet on its way through the underlay. IPv6 counts as VPP's own: its hop limit is kept, and it may be
     /// fragmented (`ipip66_fixup`).
     pub(super) fn tunnel_send(&mut self, w: &mut Walk, rx: u32, table: u32, data: Vec<u8>) {
+        let own = data.first().is_some_and(|b| b >> 4 == 6);
+        self.outer_packet(w, rx, table, data, own);
+    }
+
+    /// As [`Self::tunnel_send`], as VPP's own in either family: ESP (`esp_encrypt.c`).
+    pub(super) fn tunnel_send_own(&mut self, w: &mut Walk, rx: u32, table: u32, data: Vec<u8>) {
+        self.outer_packet(w, rx, table, data, true);
+    }
+
+    fn outer_packet(&mut self, w: &mut Walk, rx: u32, table: u32, data: Vec<u8>, own: bool) {
         let ip = match Ip::parse(&data) {
             Ok(ip) => ip,
             Err(reason) => return self.drop_packet(w, rx, "adj-midchain-tx", reason),
@@ -72,7 +85,7 @@ impl Vpp {
         let forward = self.forward(table, ip.dst, hash);
         let outer = Packet {
             table: Some(table),
-            local: ip.family == Family::V6,
+            local: own,
             ..Packet::new(data, rx)
         };
         w.depth += 1;

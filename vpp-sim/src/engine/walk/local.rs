@@ -3,6 +3,7 @@ use std::net::IpAddr;
 
 use super::error::is_link_local;
 use super::ipip::is_ip_in_ip;
+use super::ipsec::ESP;
 use super::{MAX_DEPTH, Packet, Walk};
 use crate::engine::fib::Forward;
 use crate::engine::packet::ip::Ip;
@@ -47,6 +48,7 @@ impl Vpp {
             ICMP if ip.family == Family::V4 => self.icmp4_input(w, packet, &ip),
             ICMP6 if ip.family == Family::V6 => self.icmp6_input(w, packet, &ip),
             UDP if ip.l4_valid => self.udp_local(w, packet, &ip, table),
+            ESP => self.ipsec_input(w, &packet, &ip, ip.l4),
             proto if is_ip_in_ip(proto) && self.ipip.listens(ip.family) => {
                 self.ipip_input(w, &packet, &ip, table);
             }
@@ -135,6 +137,9 @@ impl Vpp {
         let node = format!("{}-udp-lookup", ip.family.node_prefix());
         let (_, port) = ip.ports(&packet.data);
         w.node(&node, || format!("port {port}"));
+        if self.ipsec.listens(port) {
+            return self.ipsec_input(w, &packet, ip, ip.l4 + UDP_HEADER);
+        }
         if !self.wireguard.listening(port).is_empty() {
             return self.wg_input(w, &packet, ip);
         }

@@ -3,6 +3,7 @@
 mod error;
 mod input;
 mod ipip;
+mod ipsec;
 mod l2;
 mod link;
 mod local;

@@ -208,6 +208,10 @@ impl Vpp {
         });
         match interface.kind {
             Kind::Vxlan { tunnel, .. } => self.vxlan_encap(w, rx, tunnel, &frame),
+            Kind::IpsecItf => {
+                let next_hop = w.next_hop.take();
+                self.ipsec_protected(w, rx, tx, next_hop, 0, &frame);
+            }
             Kind::Wireguard { interface } => {
                 let next_hop = w.next_hop.take();
                 self.wg_output(w, rx, interface, next_hop, &frame);

@@ -9,6 +9,7 @@ mod interface;
 mod ip;
 mod ip_neighbor;
 mod ipip;
+mod ipsec;
 mod l2;
 mod memclnt;
 mod memif;
@@ -43,6 +44,7 @@ pub fn registry(release: Release) -> Registry {
     l2::register(&mut registry);
     sr::register(&mut registry);
     ipip::register(&mut registry);
+    ipsec::register(&mut registry);
     wireguard::register(&mut registry);
     registry
 }
