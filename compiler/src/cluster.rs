@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::facts::{
     Chain, ClusterPolicy, Cnf, EndpointSlice, Namespace, Node, ObjectKey, Pod, Policy, Service,
@@ -18,7 +19,8 @@ use crate::facts::{
 /// [`retain_node_id`](Self::retain_node_id) *before* the first `upsert_node`.
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
-    pods: BTreeMap<ObjectKey, Pod>,
+    /// Shared with the index of the engine.
+    pods: BTreeMap<ObjectKey, Arc<Pod>>,
     nodes: BTreeMap<String, Node>,
     namespaces: BTreeMap<String, Namespace>,
     policies: BTreeMap<ObjectKey, Policy>,
@@ -72,7 +74,7 @@ impl Cluster {
 
     /// Adds or replaces a pod.
     pub fn upsert_pod(&mut self, pod: Pod) -> bool {
-        upsert(&mut self.pods, pod.key(), pod)
+        upsert(&mut self.pods, pod.key(), Arc::new(pod))
     }
 
     /// Forgets a pod.
@@ -194,12 +196,12 @@ impl Cluster {
     }
 
     /// As [`upsert_pod`](Self::upsert_pod), but gives back the pod that was there.
-    pub(crate) fn replace_pod(&mut self, pod: Pod) -> Option<Option<Pod>> {
-        replace(&mut self.pods, pod.key(), pod)
+    pub(crate) fn replace_pod(&mut self, key: ObjectKey, pod: Pod) -> Option<Option<Arc<Pod>>> {
+        replace(&mut self.pods, key, Arc::new(pod))
     }
 
     /// As [`remove_pod`](Self::remove_pod), but gives back the pod.
-    pub(crate) fn take_pod(&mut self, key: &ObjectKey) -> Option<Pod> {
+    pub(crate) fn take_pod(&mut self, key: &ObjectKey) -> Option<Arc<Pod>> {
         self.pods.remove(key)
     }
 
@@ -225,16 +227,21 @@ impl Cluster {
 
     /// All pods, by namespace and name.
     pub fn pods(&self) -> impl Iterator<Item = &Pod> {
-        self.pods.values()
+        self.pods.values().map(Arc::as_ref)
     }
 
     /// Pods of one namespace, by name.
     pub fn pods_in<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Pod> {
-        within(&self.pods, namespace)
+        within(&self.pods, namespace).map(Arc::as_ref)
     }
 
     /// One pod.
     pub fn pod(&self, key: &ObjectKey) -> Option<&Pod> {
+        self.pods.get(key).map(Arc::as_ref)
+    }
+
+    /// One pod, to be kept.
+    pub(crate) fn shared_pod(&self, key: &ObjectKey) -> Option<&Arc<Pod>> {
         self.pods.get(key)
     }
 

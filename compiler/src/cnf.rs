@@ -20,6 +20,11 @@ impl Cnfs {
         cluster.cnf(self.functions.get(pod)?)
     }
 
+    /// Whether no pod is a function.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.functions.is_empty()
+    }
+
     /// Keys of all pods that are a function.
     pub(crate) fn pods(&self) -> impl Iterator<Item = &ObjectKey> {
         self.functions.keys()

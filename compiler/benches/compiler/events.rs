@@ -143,11 +143,12 @@ fn each<T>(
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3;
     println!(
-        "{name:<24} {:>9.3} ms {:>9.3} ms {:>9.3} ms {:>9.1}",
+        "{name:<24} {:>9.3} ms {:>9.3} ms {:>9.3} ms {:>9.1}   {}",
         at(50),
         at(99),
         at(100),
         f64::from(u32::try_from(changes)?) / f64::from(u32::try_from(times.len())?),
+        if at(99) <= 1.0 { "ok" } else { "missed" },
     );
     Ok(())
 }

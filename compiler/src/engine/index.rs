@@ -419,8 +419,12 @@ impl Index {
             for (group, ..) in selected.into_iter().chain(selects) {
                 let members = self.groups.group(group).map_or(&[][..], |group| &group.members);
                 for member in members.iter().filter_map(|slot| self.pods.get(*slot)) {
-                    let node = facts.cluster.pod(&member.key).and_then(|pod| pod.node.clone());
-                    work.nodes.extend(node);
+                    // A pod that has just gone elsewhere touches both nodes by that.
+                    if let Some(node) = &member.pod.node
+                        && !work.nodes.contains(node)
+                    {
+                        work.nodes.insert(node.clone());
+                    }
                 }
             }
         }
@@ -528,8 +532,8 @@ impl Index {
             }
             let members_of = |id: GroupId| {
                 let members = self.groups.group(id).map_or(&[][..], |group| &group.members);
-                let keys = members.iter().filter_map(|slot| self.pods.get(*slot));
-                keys.filter_map(|pod| cluster.pod(&pod.key))
+                let pods = members.iter().filter_map(|slot| self.pods.get(*slot));
+                pods.map(|indexed| indexed.pod.as_ref())
             };
             let Some(set) = self.sets.get(id) else { continue };
             let members = match &set.key {
@@ -604,10 +608,8 @@ impl Index {
             let config = self.bases.get(&node).cloned().map(|mut config| {
                 let mut left_out = 0;
                 let mut seats = Vec::new();
-                for key in self.pods.on(&node) {
-                    let (Some(pod), Some(indexed)) = (cluster.pod(key), self.pods.by_key(key)) else {
-                        continue;
-                    };
+                for indexed in self.pods.on(&node) {
+                    let pod = &indexed.pod;
                     if seats.len() == MAX_NODE_PODS {
                         left_out += 1;
                         continue;
@@ -619,7 +621,10 @@ impl Index {
                     if bound.too_many {
                         problems.insert(policy::too_many(pod));
                     }
-                    let function = self.cnfs.of_pod(cluster, key);
+                    let function = match self.cnfs.is_empty() {
+                        true => None,
+                        false => self.cnfs.of_pod(cluster, &pod.key()),
+                    };
                     seats.push((binding(pod, function), bound));
                 }
                 seat(&mut config.spec, seats);

@@ -22,6 +22,7 @@ mod pods;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::cluster::Cluster;
 use crate::facts::{
@@ -41,7 +42,7 @@ enum Before {
     Absent,
     /// The pod is as it was; what selects it may not be.
     Same,
-    Was(Box<Pod>),
+    Was(Arc<Pod>),
 }
 
 /// What events have touched since the last update.
@@ -161,15 +162,20 @@ impl Engine {
         result.is_ok()
     }
 
-    fn pod_changed(&mut self, key: ObjectKey, before: Option<Pod>) {
-        if !self.dirty.intents {
+    fn pod_changed(&mut self, key: ObjectKey, before: Option<Arc<Pod>>) {
+        if !self.dirty.intents && self.has_intents() {
             let now = self.cluster.pod(&key);
-            self.dirty.intents = before.iter().chain(now).any(|pod| self.is_of_intent(pod));
+            let mut pods = before.as_deref().into_iter().chain(now);
+            self.dirty.intents = pods.any(|pod| self.is_of_intent(pod));
         }
         self.dirty.pods.entry(key).or_insert_with(|| match before {
             None => Before::Absent,
-            Some(pod) => Before::Was(Box::new(pod)),
+            Some(pod) => Before::Was(pod),
         });
+    }
+
+    fn has_intents(&self) -> bool {
+        self.cluster.chains().next().is_some() || self.cluster.cnfs().next().is_some()
     }
 
     /// Whether a chain or a CNF may speak of the pod.
@@ -197,7 +203,7 @@ impl Engine {
     /// Adds or replaces a pod. Like all of these, says whether anything changed.
     pub fn upsert_pod(&mut self, pod: Pod) -> bool {
         let key = pod.key();
-        let Some(before) = self.cluster.replace_pod(pod) else {
+        let Some(before) = self.cluster.replace_pod(key.clone(), pod) else {
             return false;
         };
         self.pod_changed(key, before);

@@ -1,6 +1,6 @@
 //! Pods in the index: which groups each is in, and which are on a node.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Before;
@@ -12,8 +12,8 @@ use crate::facts::{ObjectKey, Pod};
 /// What the index knows of a pod.
 #[derive(Debug)]
 pub struct Indexed {
-    /// Its key.
-    pub key: Arc<ObjectKey>,
+    /// The pod as it was when last looked at: as it is now, once an update has begun to give out.
+    pub pod: Arc<Pod>,
     /// Groups that it is in, sorted.
     pub groups: Vec<GroupId>,
 }
@@ -25,7 +25,7 @@ pub struct Pods {
     slab: Vec<Option<Indexed>>,
     free: Vec<Slot>,
     /// Pods that have a network on a node, by node name.
-    on: HashMap<String, BTreeSet<Arc<ObjectKey>>>,
+    on: HashMap<String, BTreeMap<Arc<ObjectKey>, Slot>>,
 }
 
 /// The node where a pod has a network of its own.
@@ -39,17 +39,13 @@ impl Pods {
         self.slab.get(slot as usize)?.as_ref()
     }
 
-    /// A pod by its key.
-    pub fn by_key(&self, key: &ObjectKey) -> Option<&Indexed> {
-        self.get(*self.slots.get(key)?)
+    /// The pods that have a network on a node, sorted by key.
+    pub fn on(&self, node: &str) -> impl Iterator<Item = &Indexed> {
+        let slots = self.on.get(node).into_iter().flat_map(BTreeMap::values);
+        slots.filter_map(|slot| self.get(*slot))
     }
 
-    /// Keys of the pods that have a network on a node, sorted.
-    pub fn on(&self, node: &str) -> impl Iterator<Item = &ObjectKey> {
-        self.on.get(node).into_iter().flatten().map(Arc::as_ref)
-    }
-
-    fn slot(&mut self, key: &ObjectKey) -> (Slot, Arc<ObjectKey>) {
+    fn slot(&mut self, key: &ObjectKey, pod: &Arc<Pod>) -> (Slot, Arc<ObjectKey>) {
         if let Some((key, slot)) = self.slots.get_key_value(key) {
             return (*slot, Arc::clone(key));
         }
@@ -60,7 +56,7 @@ impl Pods {
         let key = Arc::new(key.clone());
         self.slots.insert(Arc::clone(&key), slot);
         self.slab[slot as usize] = Some(Indexed {
-            key: Arc::clone(&key),
+            pod: Arc::clone(pod),
             groups: Vec::new(),
         });
         (slot, key)
@@ -75,17 +71,24 @@ impl Pods {
         before: &Before,
         work: &mut Work,
     ) {
-        let now = cluster.pod(key);
+        let now = cluster.shared_pod(key);
         let old = match before {
             Before::Absent => None,
             Before::Same => now,
-            Before::Was(pod) => Some(pod.as_ref()),
+            Before::Was(pod) => Some(pod),
         };
-        let (slot, key) = self.slot(key);
+        let Some(any) = now.or(old) else {
+            // It came and went between two updates.
+            return;
+        };
+        let (slot, key) = self.slot(key, any);
         let joined = now.map(|pod| groups.of(cluster, pod)).unwrap_or_default();
-        let entry = self.slab[slot as usize].as_mut();
-        let left = entry.map(|pod| std::mem::replace(&mut pod.groups, joined.clone()));
-        let left = left.unwrap_or_default();
+        let mut left = Vec::new();
+        if let Some(entry) = self.slab[slot as usize].as_mut() {
+            left = std::mem::replace(&mut entry.groups, joined.clone());
+            entry.pod = Arc::clone(any);
+        }
+        let (now, old) = (now.map(Arc::as_ref), old.map(Arc::as_ref));
 
         let same = |f: fn(&Pod, &Pod) -> bool| match (old, now) {
             (Some(old), Some(now)) => f(old, now),
@@ -133,7 +136,7 @@ impl Pods {
             }
             if let Some(node) = to {
                 let pods = self.on.entry(node.to_owned()).or_default();
-                pods.insert(Arc::clone(&key));
+                pods.insert(Arc::clone(&key), slot);
             }
         }
         let same_binding = from == to && same(|a, b| a.uid == b.uid && a.interface == b.interface);
@@ -161,8 +164,10 @@ impl Pods {
         if joined.is_empty() {
             return;
         }
-        let (slot, _) = self.slot(&pod.key());
-        let Some(entry) = self.slab[slot as usize].as_mut() else {
+        // Every pod has been looked at when it came.
+        let slot = self.slots.get(&pod.key());
+        let Some((slot, entry)) = slot.and_then(|slot| Some((*slot, self.slab[*slot as usize].as_mut()?)))
+        else {
             return;
         };
         for id in joined {
