@@ -1,5 +1,27 @@
 //! ClusterNetworkPolicy (network-policy-api v1alpha2), row by row: what the API's text says, asked
 //! of the compiled form.
+//!
+//! | what the API says | test |
+//! |---|---|
+//! | lower number, higher precedence; equal ones are ours to order | `lower_priorities_come_first_and_equal_ones_go_by_name` |
+//! | the order of rules in an object matters | `rules_are_read_in_order` |
+//! | Pass skips the rest of the tier | `a_pass_skips_the_rest_of_its_tier_also_in_later_policies` |
+//! | a NetworkPolicy that selects the pod is final | `tiers_are_evaluated_admin_then_network_policy_then_baseline` |
+//! | Accept and Deny of Admin end evaluation | the same, `an_admin_accept_opens_what_a_network_policy_isolates` |
+//! | unknown peers and protocols fail closed | `a_rule_that_cannot_be_read_accepts_nothing_or_denies_everything` |
+//! | networks match pods' traffic too | `peers_are_namespaces_pods_and_networks` |
+//! | no implicit isolation | `a_policy_isolates_nothing_and_speaks_of_directions_with_rules_only` |
+//! | named ports cannot be combined with networks and nodes | `a_rule_that_cannot_be_read_accepts_nothing_or_denies_everything` |
+//! | named ports are the destination's | `named_ports_are_those_of_the_destination_whatever_their_protocol` |
+//! | protocols with numbers and ranges | `protocols_are_numbers_and_ranges_of_one_protocol_each` |
+//! | subjects: namespaces or pods, without host-network pods | `the_subject_is_namespaces_or_pods_and_never_host_network_pods` |
+//! | peers: without host-network pods | `host_network_pods_are_no_peers` |
+//! | nodes (experimental): all of their addresses | `nodes_are_all_their_addresses` |
+//! | domainNames (experimental): refused | `a_rule_that_cannot_be_read_accepts_nothing_or_denies_everything` |
+//! | 25 rules, peers, protocols, networks; priorities 0 to 1000 | `what_exceeds_the_bounds_fails_closed`, `a_policy_in_doubt_denies_as_wide_as_it_may_be_meant` |
+//!
+//! What the tiers come to in ACLs: `node-daemon/src/desired/tiers/tests.rs`; the API's own conformance tests:
+//! `kubectl-vpp/tests/cluster_network_policy.rs`; packets: `e2e/tests/cluster_network_policy.rs`.
 
 mod common;
 
