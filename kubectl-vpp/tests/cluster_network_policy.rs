@@ -2,6 +2,11 @@
 //!
 //! The conformance suite's own manifests are the input, and its own text has the expectations: every probe of a test up
 //! to the first that changes the policies is read from the Go source. What comes after is written out below.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a panic is a test's failure, and a test that is skipped says so"
+)]
 
 mod common;
 
