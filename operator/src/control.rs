@@ -1,7 +1,7 @@
 //! The one task that owns the state: takes in changes, compiles, compares, writes.
 //!
 //! ```text
-//! inputs ─► State ─► (changed?) ─► compile ─► plan ─► write sets, slices ─► policies ─► VppConfigs
+//! inputs ─► State ─► (changed?) ─► update ─► plan ─► write sets, slices ─► policies ─► VppConfigs
 //!             ▲                                                └─► statuses of intents, Events
 //!             └── what was written, from the answers
 //! ```
@@ -10,10 +10,15 @@
 //! something, changes pile up and the next pass takes them together. So one object is never written
 //! twice within that time, and no timer delays the first change. Nothing is compiled before every
 //! kind's list is complete. A failed write is tried again later and stops nothing.
+//!
+//! A pass computes what depends on the changes, and compares what came of that, what others changed
+//! of our objects, and what earlier passes left. Everything is compared at the start of a leadership
+//! and every [`AUDIT`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use compiler::{Output, Problem, Settings, compile};
+use compiler::{Engine, Output, Problem, Settings};
 use crds::VppConfig;
 use futures::{StreamExt, stream};
 use kube::api::ListParams;
@@ -28,13 +33,15 @@ use tracing::{debug, info, warn};
 use crate::events::Told;
 use crate::metrics::{KindLabel, Metrics};
 use crate::objects::{OutputKey, Written, key, stored};
-use crate::plan::{Memory, Plan, Target, Write, plan};
+use crate::plan::{Memory, Plan, Scope, Target, Write, plan};
 use crate::state::{Change, Dirty, Input, State};
 use crate::watch::report;
 use crate::write::{self, Writer, answer};
 
 /// Pause between two passes that write.
 pub const QUIET: Duration = Duration::from_millis(100);
+/// Time between two comparisons of everything.
+pub const AUDIT: Duration = Duration::from_secs(300);
 /// Requests in flight.
 const CONCURRENCY: usize = 16;
 /// Inputs taken in at once.
@@ -64,7 +71,12 @@ pub struct Control {
     events: mpsc::Sender<Problem>,
     leader: watch::Receiver<bool>,
     state: State,
-    output: Option<Output>,
+    /// All that the engine has said.
+    output: Output,
+    /// Whether the next pass compares everything.
+    whole: bool,
+    /// When everything was last compared.
+    audited: Instant,
     memory: Memory,
     told: Told,
     dirty: Dirty,
@@ -95,14 +107,16 @@ impl Control {
         Self {
             writer: Writer::new(links.client.clone()),
             client: links.client,
+            state: State::new(settings.clone()),
             settings,
             metrics,
             gate: links.gate,
             inputs: links.inputs,
             events: links.events,
             leader: links.leader,
-            state: State::default(),
-            output: None,
+            output: Output::default(),
+            whole: true,
+            audited: now,
             memory: Memory::default(),
             told: Told::default(),
             dirty: Dirty::default(),
@@ -164,13 +178,15 @@ impl Control {
         if !*self.leader.borrow() || !self.state.missing().is_empty() {
             return None;
         }
-        let retry = self.memory.next(self.last_pass);
-        let due = if self.dirty.any() {
-            Some(self.last_pass)
-        } else {
-            retry
-        };
-        due.map(|due| due.max(self.quiet_until))
+        if self.dirty.any() {
+            return Some(self.last_pass.max(self.quiet_until));
+        }
+        let audit = self.audited + AUDIT;
+        let due = self
+            .memory
+            .next(self.last_pass)
+            .map_or(audit, |due| due.min(audit));
+        Some(due.max(self.quiet_until))
     }
 
     fn elected(&mut self) {
@@ -181,7 +197,7 @@ impl Control {
             // What the last leader did is known from the watches only; its problems may have been
             // told, but to whom is not known.
             self.adopt = true;
-            self.output = None;
+            self.whole = true;
             self.memory.clear();
             self.told = Told::default();
             self.dirty.facts = true;
@@ -202,14 +218,23 @@ impl Control {
             self.dirty.facts = true;
         }
         let dirty = std::mem::take(&mut self.dirty);
-        let output = match self.output.take() {
-            Some(output) if !dirty.facts => output,
-            _ => self.compile().await?,
+        let mut changed = std::mem::take(&mut self.state.foreign);
+        if dirty.facts {
+            changed.append(&mut self.compile().await?);
+        }
+        let scope = if self.whole || started >= self.audited + AUDIT {
+            self.whole = false;
+            self.audited = started;
+            Scope::Everything
+        } else {
+            Scope::Changed(&changed)
         };
-        let plan = plan(&output, &self.state.stored, &mut self.memory, started);
-        let mut problems = output.problems.clone();
+        let plan = plan(&self.output, &self.state.stored, scope, &mut self.memory, started);
+        let mut problems = self.output.problems.clone();
         problems.extend(plan.problems.iter().cloned());
+        let output = std::mem::take(&mut self.output);
         let wrote = self.execute(plan).await + self.write_statuses(&output).await;
+        self.output = output;
         self.metrics
             .problems
             .set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
@@ -218,7 +243,6 @@ impl Control {
                 self.metrics.events_dropped.inc();
             }
         }
-        self.output = Some(output);
         if wrote > 0 {
             self.quiet_until = Instant::now() + QUIET;
         }
@@ -248,22 +272,30 @@ impl Control {
         Ok(())
     }
 
-    /// Compiles on a thread for blocking work: a large cluster takes longer than the lease's
-    /// renewal may wait.
-    async fn compile(&mut self) -> Result<Output, Error> {
+    /// Brings the output up to date, and says which objects differ.
+    ///
+    /// On a thread for blocking work: at the start all is computed, and a large cluster takes longer
+    /// than the lease's renewal may wait.
+    async fn compile(&mut self) -> Result<BTreeSet<OutputKey>, Error> {
         let started = Instant::now();
-        let cluster = std::mem::take(&mut self.state.cluster);
-        let settings = self.settings.clone();
+        let away = Engine::new(self.settings.clone());
+        let mut engine = std::mem::replace(&mut self.state.engine, away);
+        let mut output = std::mem::take(&mut self.output);
         let work = move || {
-            let output = compile(&cluster, &settings);
-            (cluster, output)
+            let mut changed = BTreeSet::new();
+            engine.update_into(&mut |change| {
+                changed.extend(OutputKey::of(&change));
+                output.apply(change);
+            });
+            (engine, output, changed)
         };
-        let (cluster, output) = tokio::task::spawn_blocking(work).await.map_err(Error::Compile)?;
-        self.state.cluster = cluster;
+        let (engine, output, changed) = tokio::task::spawn_blocking(work).await.map_err(Error::Compile)?;
+        self.state.engine = engine;
+        self.output = output;
         self.metrics
             .compile_seconds
             .observe(started.elapsed().as_secs_f64());
-        Ok(output)
+        Ok(changed)
     }
 
     /// Writes stage after stage, then deletes in reverse; returns how many requests it made.

@@ -1,7 +1,7 @@
 //! The kinds the operator writes, as it sees them: what is stored, reduced to what a comparison
 //! needs, and the body of a server-side apply.
 
-use compiler::{ObjectKey, Owner};
+use compiler::{Change, ObjectKey, Owner};
 use crds::{
     VppAddressSet, VppAddressSetSpec, VppConfig, VppConfigSpec, VppPeerSlice, VppPeerSliceSpec, VppPolicy,
     VppPolicySpec, VppServiceSlice, VppServiceSliceSpec,
@@ -84,6 +84,22 @@ impl std::fmt::Display for OutputKey {
             "" => write!(f, "{} {}", self.kind.name(), self.object.name),
             _ => write!(f, "{} {}", self.kind.name(), self.object),
         }
+    }
+}
+
+impl OutputKey {
+    /// The object that a change of the compiler's is about; `None` if it is about none of ours.
+    pub fn of(change: &Change) -> Option<Self> {
+        let cluster_scoped = |name: &String| ObjectKey::new("", name);
+        let (kind, object) = match change {
+            Change::Set(key, _) => (OutputKind::AddressSet, key.clone()),
+            Change::ServiceSlice(key, _) => (OutputKind::ServiceSlice, key.clone()),
+            Change::PeerSlice(name, _) => (OutputKind::PeerSlice, cluster_scoped(name)),
+            Change::Policy(key, _) => (OutputKind::Policy, key.clone()),
+            Change::Config(name, _) => (OutputKind::Config, cluster_scoped(name)),
+            Change::Chain(..) | Change::Cnf(..) | Change::Problem(..) => return None,
+        };
+        Some(Self { kind, object })
     }
 }
 

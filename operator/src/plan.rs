@@ -1,6 +1,6 @@
 //! What to write and delete: compiled minus stored, stored minus compiled. Pure; time is an argument.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use compiler::facts::ObjectRef;
@@ -33,11 +33,14 @@ pub enum Target {
     CnfStatus(ObjectKey),
 }
 
-/// What earlier passes left: failures to be tried again later, and sets nobody names any more.
+/// What earlier passes left: failures to be tried again later, sets nobody names any more, and what
+/// is too large.
 #[derive(Debug, Default)]
 pub struct Memory {
     failures: BTreeMap<Target, Failure>,
     unnamed: BTreeMap<OutputKey, Instant>,
+    /// Objects too large to be written: told as long as they are.
+    refused: BTreeSet<OutputKey>,
 }
 
 #[derive(Debug)]
@@ -91,6 +94,16 @@ impl Memory {
         failures.chain(unnamed).filter(|due| *due > last_pass).min()
     }
 
+    /// Objects that a pass must look at, whatever changed.
+    fn left(&self) -> BTreeSet<OutputKey> {
+        let failed = self.failures.keys().filter_map(|target| match target {
+            Target::Object(key) => Some(key),
+            Target::ChainStatus(_) | Target::CnfStatus(_) => None,
+        });
+        let left = failed.chain(self.unnamed.keys()).chain(&self.refused);
+        left.cloned().collect()
+    }
+
     /// Forgets failures of what was not tried again when it was due.
     fn prune(&mut self, now: Instant) {
         self.failures
@@ -126,34 +139,37 @@ pub struct Plan {
     pub refused: Vec<OutputKey>,
 }
 
+/// Which objects a pass compares.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    /// All of them.
+    Everything,
+    /// These, because something of them changed, and those that earlier passes left.
+    Changed(&'a BTreeSet<OutputKey>),
+}
+
 /// Compares what was compiled with what is stored.
 pub fn plan(
     output: &Output,
     stored: &BTreeMap<OutputKey, Stored>,
+    scope: Scope<'_>,
     memory: &mut Memory,
     now: Instant,
 ) -> Plan {
     memory.prune(now);
+    let scope = match scope {
+        Scope::Everything => None,
+        Scope::Changed(keys) => Some(keys.union(&memory.left()).cloned().collect::<BTreeSet<_>>()),
+    };
     let mut pass = Pass {
         stored,
         memory,
         now,
         plan: Plan::default(),
     };
-    for (key, set) in &output.sets {
-        pass.compare(OutputKind::AddressSet, key.clone(), set);
-    }
-    for (key, slice) in &output.service_slices {
-        pass.compare(OutputKind::ServiceSlice, key.clone(), slice);
-    }
-    for (name, slice) in &output.peer_slices {
-        pass.compare(OutputKind::PeerSlice, ObjectKey::new("", name), slice);
-    }
-    for (key, policy) in &output.policies {
-        pass.compare(OutputKind::Policy, key.clone(), policy);
-    }
-    for (name, config) in &output.configs {
-        pass.compare(OutputKind::Config, ObjectKey::new("", name), config);
+    match &scope {
+        None => pass.compare_all(output),
+        Some(keys) => keys.iter().for_each(|key| pass.compare_one(output, key)),
     }
     let wanted = |key: &OutputKey| match key.kind {
         OutputKind::AddressSet => output.sets.contains_key(&key.object),
@@ -162,7 +178,13 @@ pub fn plan(
         OutputKind::Policy => output.policies.contains_key(&key.object),
         OutputKind::Config => output.configs.contains_key(&key.object.name),
     };
-    pass.sweep(wanted);
+    match &scope {
+        None => pass.sweep(stored.iter().rev(), wanted),
+        Some(keys) => {
+            let held = keys.iter().rev().filter_map(|key| stored.get_key_value(key));
+            pass.sweep(held, wanted);
+        }
+    }
     pass.plan
 }
 
@@ -173,7 +195,46 @@ struct Pass<'a> {
     plan: Plan,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    fn compare_all(&mut self, output: &Output) {
+        for (key, set) in &output.sets {
+            self.compare(OutputKind::AddressSet, key.clone(), set);
+        }
+        for (key, slice) in &output.service_slices {
+            self.compare(OutputKind::ServiceSlice, key.clone(), slice);
+        }
+        for (name, slice) in &output.peer_slices {
+            self.compare(OutputKind::PeerSlice, ObjectKey::new("", name), slice);
+        }
+        for (key, policy) in &output.policies {
+            self.compare(OutputKind::Policy, key.clone(), policy);
+        }
+        for (name, config) in &output.configs {
+            self.compare(OutputKind::Config, ObjectKey::new("", name), config);
+        }
+    }
+
+    fn compare_one(&mut self, output: &Output, key: &OutputKey) {
+        let OutputKey { kind, object } = key;
+        macro_rules! compare {
+            ($compiled:expr) => {
+                match $compiled {
+                    Some(compiled) => self.compare(*kind, object.clone(), compiled),
+                    None => {
+                        self.memory.refused.remove(key);
+                    }
+                }
+            };
+        }
+        match kind {
+            OutputKind::AddressSet => compare!(output.sets.get(object)),
+            OutputKind::ServiceSlice => compare!(output.service_slices.get(object)),
+            OutputKind::PeerSlice => compare!(output.peer_slices.get(&object.name)),
+            OutputKind::Policy => compare!(output.policies.get(object)),
+            OutputKind::Config => compare!(output.configs.get(&object.name)),
+        }
+    }
+
     fn compare<S: Revisioned>(&mut self, kind: OutputKind, object: ObjectKey, compiled: &Compiled<S>) {
         let key = OutputKey { kind, object };
         let revision = compiled.spec.revision();
@@ -184,6 +245,7 @@ impl Pass<'_> {
         let same = self.stored.get(&key).is_some_and(|stored| {
             stored.managed && stored.revision.as_deref() == Some(revision) && stored.owner == uid
         });
+        self.memory.refused.remove(&key);
         let target = Target::Object(key);
         if same {
             self.memory.succeeded(&target);
@@ -197,6 +259,7 @@ impl Pass<'_> {
             self.plan.problems.push(problem);
         }
         if !size.writable() {
+            self.memory.refused.insert(key.clone());
             self.plan.refused.push(key);
             return;
         }
@@ -212,21 +275,24 @@ impl Pass<'_> {
                 body,
             }),
             // Has no JSON form; `size::check` has said so already.
-            Err(_) => self.plan.refused.push(key),
+            Err(_) => {
+                self.memory.refused.insert(key.clone());
+                self.plan.refused.push(key);
+            }
         }
     }
 
-    fn sweep(&mut self, wanted: impl Fn(&OutputKey) -> bool) {
+    fn sweep(
+        &mut self,
+        held: impl Iterator<Item = (&'a OutputKey, &'a Stored)>,
+        wanted: impl Fn(&OutputKey) -> bool,
+    ) {
         let now = self.now;
         let stored = self.stored;
         self.memory
             .unnamed
             .retain(|key, _| stored.contains_key(key) && !wanted(key));
-        for (key, _) in stored
-            .iter()
-            .rev()
-            .filter(|(key, stored)| stored.managed && !wanted(key))
-        {
+        for (key, _) in held.filter(|(key, stored)| stored.managed && !wanted(key)) {
             if key.kind == OutputKind::AddressSet {
                 let since = *self.memory.unnamed.entry(key.clone()).or_insert(now);
                 if now < since + SET_GRACE {

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::BitOrAssign;
 
-use compiler::Cluster;
 use compiler::facts::{
     Chain, ClusterPolicy, Cnf, EndpointSlice, Namespace, Node, ObjectKey, Pod, Policy, Service,
 };
+use compiler::{Engine, Settings};
 use crds::vpp_config::ChainReport;
 use crds::{CnfStatus, ServiceChainStatus};
 
@@ -179,18 +179,18 @@ impl BitOrAssign for Dirty {
 
 /// A kind of which the compiler keeps facts.
 trait Fact: Sized {
-    fn upsert(self, cluster: &mut Cluster) -> bool;
-    fn remove(cluster: &mut Cluster, key: &ObjectKey) -> bool;
+    fn upsert(self, engine: &mut Engine) -> bool;
+    fn remove(engine: &mut Engine, key: &ObjectKey) -> bool;
 }
 
 macro_rules! facts {
     ($($fact:ty: $upsert:ident, $remove:ident($($part:ident)?);)*) => {$(
         impl Fact for $fact {
-            fn upsert(self, cluster: &mut Cluster) -> bool {
-                cluster.$upsert(self)
+            fn upsert(self, engine: &mut Engine) -> bool {
+                engine.$upsert(self)
             }
-            fn remove(cluster: &mut Cluster, key: &ObjectKey) -> bool {
-                cluster.$remove(&key$(.$part)?)
+            fn remove(engine: &mut Engine, key: &ObjectKey) -> bool {
+                engine.$remove(&key$(.$part)?)
             }
         }
     )*};
@@ -209,12 +209,14 @@ facts! {
 }
 
 /// Everything the operator knows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct State {
-    /// The facts.
-    pub cluster: Cluster,
+    /// The facts, and what follows from them.
+    pub engine: Engine,
     /// What the API server holds of our own kinds.
     pub stored: BTreeMap<OutputKey, Stored>,
+    /// Those of our own objects that changed under us since the last pass.
+    pub foreign: BTreeSet<OutputKey>,
     /// What daemons say, by node.
     pub reports: BTreeMap<String, NodeReport>,
     /// Statuses of ServiceChains.
@@ -226,6 +228,19 @@ pub struct State {
 }
 
 impl State {
+    /// Nothing is known yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            engine: Engine::new(settings),
+            stored: BTreeMap::new(),
+            foreign: BTreeSet::new(),
+            reports: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            cnfs: BTreeMap::new(),
+            known: BTreeMap::new(),
+        }
+    }
+
     /// Kinds whose complete list has not been seen yet. Acting before would take what is merely
     /// not known yet for deleted.
     pub fn missing(&self) -> Vec<&'static str> {
@@ -255,24 +270,24 @@ impl State {
             Input::EndpointSlices(change) => self.fact(Source::EndpointSlices, change),
             Input::Chains(change) => self.change(Source::Chains, change, |state, key, intent| match intent {
                 Some(intent) => Dirty {
-                    facts: intent.fact.upsert(&mut state.cluster),
+                    facts: intent.fact.upsert(&mut state.engine),
                     reports: keep_status(&mut state.chains, key, intent.status),
                     objects: false,
                 },
                 None => Dirty {
-                    facts: Chain::remove(&mut state.cluster, &key),
+                    facts: Chain::remove(&mut state.engine, &key),
                     reports: state.chains.remove(&key).is_some(),
                     objects: false,
                 },
             }),
             Input::Cnfs(change) => self.change(Source::Cnfs, change, |state, key, intent| match intent {
                 Some(intent) => Dirty {
-                    facts: intent.fact.upsert(&mut state.cluster),
+                    facts: intent.fact.upsert(&mut state.engine),
                     reports: keep_status(&mut state.cnfs, key, intent.status),
                     objects: false,
                 },
                 None => Dirty {
-                    facts: Cnf::remove(&mut state.cluster, &key),
+                    facts: Cnf::remove(&mut state.engine, &key),
                     reports: state.cnfs.remove(&key).is_some(),
                     objects: false,
                 },
@@ -288,8 +303,8 @@ impl State {
     fn fact<F: Fact>(&mut self, source: Source, change: Change<F>) -> Dirty {
         self.change(source, change, |state, key, fact| Dirty {
             facts: match fact {
-                Some(fact) => fact.upsert(&mut state.cluster),
-                None => F::remove(&mut state.cluster, &key),
+                Some(fact) => fact.upsert(&mut state.engine),
+                None => F::remove(&mut state.engine, &key),
             },
             ..Dirty::default()
         })
@@ -357,13 +372,16 @@ impl State {
                 None
             }
         };
+        if dirty.objects {
+            self.foreign.insert(key.clone());
+        }
         if key.kind == OutputKind::Config {
             let node = key.object.name;
             let endpoints = report
                 .as_ref()
                 .map(|report| report.tunnel_endpoints.clone())
                 .unwrap_or_default();
-            dirty.facts = self.cluster.set_tunnel_endpoints(&node, endpoints);
+            dirty.facts = self.engine.set_tunnel_endpoints(&node, endpoints);
             dirty.reports = match report {
                 Some(report) => self.reports.insert(node, report.clone()).as_ref() != Some(&report),
                 None => self.reports.remove(&node).is_some(),
@@ -391,20 +409,20 @@ impl State {
     /// To be called before the first compile as leader: until then ids were given by another
     /// operator, or by a guess of ours.
     pub fn adopt_node_ids(&mut self) {
-        let nodes: Vec<Node> = self.cluster.nodes().cloned().collect();
+        let nodes: Vec<Node> = self.engine.cluster().nodes().cloned().collect();
         for node in &nodes {
-            self.cluster.remove_node(&node.name);
+            self.engine.remove_node(&node.name);
         }
         for node in &nodes {
             if let Some(report) = self.reports.get(&node.name) {
-                self.cluster.retain_node_id(&node.name, report.id);
+                self.engine.retain_node_id(&node.name, report.id);
             }
         }
         for node in nodes {
             let name = node.name.clone();
-            self.cluster.upsert_node(node);
+            self.engine.upsert_node(node);
             if let Some(report) = self.reports.get(&name) {
-                self.cluster
+                self.engine
                     .set_tunnel_endpoints(&name, report.tunnel_endpoints.clone());
             }
         }

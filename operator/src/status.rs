@@ -343,7 +343,7 @@ mod tests {
         };
         output.configs.insert("a".into(), Compiled { spec, owner: None });
         let world = |revision: &str, observed: Option<i64>, programmed: Option<bool>| {
-            let mut state = State::default();
+            let mut state = State::new(compiler::Settings::default());
             let stored = Stored {
                 revision: Some(revision.into()),
                 generation: Some(4),
@@ -380,7 +380,7 @@ mod tests {
             assert_eq!(found, expected, "line {line}");
         }
         assert_eq!(
-            part(&State::default(), &output, &chain, "a"),
+            part(&State::new(compiler::Settings::default()), &output, &chain, "a"),
             Part::Awaited,
             "no daemon yet"
         );

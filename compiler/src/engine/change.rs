@@ -108,6 +108,34 @@ impl Delta {
     }
 }
 
+impl Output {
+    /// Takes in a change: with all changes since the first update this is what
+    /// [`compile`](crate::compile) gives.
+    pub fn apply(&mut self, change: Change) {
+        fn set<K: Ord, V>(all: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+            match value {
+                Some(value) => all.insert(key, value),
+                None => all.remove(&key),
+            };
+        }
+        match change {
+            Change::Config(key, value) => set(&mut self.configs, key, value),
+            Change::Policy(key, value) => set(&mut self.policies, key, value),
+            Change::Set(key, value) => set(&mut self.sets, key, value),
+            Change::ServiceSlice(key, value) => set(&mut self.service_slices, key, value),
+            Change::PeerSlice(key, value) => set(&mut self.peer_slices, key, value),
+            Change::Chain(key, value) => set(&mut self.chains, key, value),
+            Change::Cnf(key, value) => set(&mut self.cnfs, key, value),
+            Change::Problem(problem, true) => {
+                self.problems.insert(problem);
+            }
+            Change::Problem(problem, false) => {
+                self.problems.remove(&problem);
+            }
+        }
+    }
+}
+
 /// What a value was when it was last given out, without the value.
 pub(super) trait Print {
     fn print(&self) -> u128;

@@ -31,6 +31,11 @@ fn output() -> Output {
     output
 }
 
+/// Compares everything.
+fn whole(output: &Output, stored: &BTreeMap<OutputKey, Stored>, memory: &mut Memory, now: Instant) -> Plan {
+    plan(output, stored, Scope::Everything, memory, now)
+}
+
 fn key(kind: OutputKind, namespace: &str, name: &str) -> OutputKey {
     OutputKey {
         kind,
@@ -66,7 +71,7 @@ fn written(plan: &Plan) -> Vec<String> {
 
 #[test]
 fn what_is_named_is_written_before_what_names_it() {
-    let plan = plan(
+    let plan = whole(
         &output(),
         &BTreeMap::new(),
         &mut Memory::default(),
@@ -83,7 +88,7 @@ fn what_is_named_is_written_before_what_names_it() {
 
 #[test]
 fn nothing_is_written_twice() {
-    let plan = plan(&output(), &settled(), &mut Memory::default(), Instant::now());
+    let plan = whole(&output(), &settled(), &mut Memory::default(), Instant::now());
     assert_eq!(
         plan,
         Plan {
@@ -106,7 +111,7 @@ fn what_makes_a_write_necessary() {
     for (case, edit) in cases {
         let mut stored = settled();
         edit(stored.get_mut(&config).unwrap());
-        let plan = plan(&output(), &stored, &mut Memory::default(), Instant::now());
+        let plan = whole(&output(), &stored, &mut Memory::default(), Instant::now());
         assert_eq!(written(&plan), ["VppConfig node-1"], "{case}");
     }
 }
@@ -116,7 +121,7 @@ fn leftovers_go_in_reverse_order_and_sets_after_the_grace() {
     let mut memory = Memory::default();
     let start = Instant::now();
     let nothing = Output::default();
-    let first = plan(&nothing, &settled(), &mut memory, start);
+    let first = whole(&nothing, &settled(), &mut memory, start);
     assert_eq!(names(&first.deletes), ["VppConfig node-1", "VppPolicy n/allow"]);
     assert_eq!(
         memory.next(start),
@@ -127,8 +132,8 @@ fn leftovers_go_in_reverse_order_and_sets_after_the_grace() {
     let set = key(OutputKind::AddressSet, "n", "set-0");
     let left = BTreeMap::from([(set.clone(), stored("s1", None))]);
     let early = start + SET_GRACE - Duration::from_millis(1);
-    assert!(plan(&nothing, &left, &mut memory, early).deletes.is_empty());
-    let late = plan(&nothing, &left, &mut memory, start + SET_GRACE);
+    assert!(whole(&nothing, &left, &mut memory, early).deletes.is_empty());
+    let late = whole(&nothing, &left, &mut memory, start + SET_GRACE);
     assert_eq!(late.deletes, [set]);
 }
 
@@ -137,10 +142,10 @@ fn a_set_that_is_named_again_starts_its_grace_anew() {
     let mut memory = Memory::default();
     let start = Instant::now();
     let nothing = Output::default();
-    let _ = plan(&nothing, &settled(), &mut memory, start);
-    let _ = plan(&output(), &settled(), &mut memory, start + SET_GRACE / 2);
+    let _ = whole(&nothing, &settled(), &mut memory, start);
+    let _ = whole(&output(), &settled(), &mut memory, start + SET_GRACE / 2);
     assert_eq!(memory.next(start), None);
-    let again = plan(&nothing, &settled(), &mut memory, start + SET_GRACE);
+    let again = whole(&nothing, &settled(), &mut memory, start + SET_GRACE);
     assert!(
         names(&again.deletes)
             .iter()
@@ -154,7 +159,7 @@ fn objects_of_others_are_never_deleted() {
     for object in stored.values_mut() {
         object.managed = false;
     }
-    let plan = plan(
+    let plan = whole(
         &Output::default(),
         &stored,
         &mut Memory::default(),
@@ -176,10 +181,10 @@ fn a_failed_write_waits_longer_each_time_but_news_is_tried_at_once() {
         memory.failed(policy.clone(), "p1", now);
         let due = now + Duration::from_millis(pause);
         assert_eq!(memory.next(now), Some(due));
-        let early = plan(&output(), &stored, &mut memory, due - Duration::from_millis(1));
+        let early = whole(&output(), &stored, &mut memory, due - Duration::from_millis(1));
         assert!(written(&early).is_empty(), "{pause}");
         assert_eq!(
-            written(&plan(&output(), &stored, &mut memory, due)),
+            written(&whole(&output(), &stored, &mut memory, due)),
             ["VppPolicy n/allow"]
         );
         now = due;
@@ -197,7 +202,7 @@ fn a_failed_write_waits_longer_each_time_but_news_is_tried_at_once() {
     let other = compiled(VppPolicySpec::default(), "p2");
     changed.policies.insert(ObjectKey::new("n", "allow"), other);
     assert_eq!(
-        written(&plan(&changed, &stored, &mut memory, now)),
+        written(&whole(&changed, &stored, &mut memory, now)),
         ["VppPolicy n/allow"]
     );
     memory.succeeded(&policy);
@@ -223,7 +228,7 @@ fn sizes_are_told_and_refused() {
             config.spec.pods = vec![binding.clone(); pods];
             config.spec.revision = "c2".into();
         }
-        let plan = plan(&output, &settled(), &mut Memory::default(), Instant::now());
+        let plan = whole(&output, &settled(), &mut Memory::default(), Instant::now());
         assert_eq!(plan.writes.len(), writes, "{pods} pods");
         assert_eq!(plan.refused.len(), 1 - writes, "{pods} pods");
         assert!(plan.deletes.is_empty(), "{pods} pods: the last good one stays");
@@ -236,4 +241,66 @@ fn sizes_are_told_and_refused() {
             );
         }
     }
+}
+
+/// A pass that knows what changed finds in it what a pass over everything finds, and leaves the rest.
+#[test]
+fn a_pass_looks_at_what_changed_and_at_what_earlier_ones_left() {
+    let (set, policy) = (
+        key(OutputKind::AddressSet, "n", "set-0"),
+        key(OutputKind::Policy, "n", "allow"),
+    );
+    let mut memory = Memory::default();
+    let start = Instant::now();
+    let mut of = |keys: &[&OutputKey], output: &Output, stored: &BTreeMap<_, _>, after| {
+        let keys = keys.iter().map(|key| (*key).clone()).collect();
+        plan(output, stored, Scope::Changed(&keys), &mut memory, start + after)
+    };
+    let none = BTreeMap::new();
+    assert_eq!(of(&[], &output(), &none, Duration::ZERO), Plan::default());
+    let first = of(&[&policy, &set], &output(), &none, Duration::ZERO);
+    assert_eq!(written(&first), ["VppAddressSet n/set-0", "VppPolicy n/allow"]);
+
+    // A set that nobody names waits; whatever changes then, its time comes.
+    let gone = of(&[&set, &policy], &Output::default(), &settled(), Duration::ZERO);
+    assert_eq!(names(&gone.deletes), ["VppPolicy n/allow"]);
+    let late = of(&[], &Output::default(), &settled(), SET_GRACE);
+    assert_eq!(names(&late.deletes), ["VppAddressSet n/set-0"]);
+
+    // What failed is tried again though nothing changes.
+    memory.clear();
+    memory.failed(Target::Object(policy), "p1", start);
+    let keys = BTreeSet::new();
+    let due = memory.next(start).unwrap();
+    let again = plan(&output(), &none, Scope::Changed(&keys), &mut memory, due);
+    assert_eq!(written(&again), ["VppPolicy n/allow"]);
+}
+
+/// Told once and then no more would be taken for solved.
+#[test]
+fn what_is_too_large_is_told_as_long_as_it_is() {
+    let mut output = output();
+    let config = output.configs.get_mut("node-1").unwrap();
+    config.spec.pods = vec![
+        PodBinding {
+            name: "p".repeat(253),
+            ..PodBinding::default()
+        };
+        3000
+    ];
+    config.spec.revision = "c2".into();
+    let mut memory = Memory::default();
+    let now = Instant::now();
+    let keys = BTreeSet::from([key(OutputKind::Config, "", "node-1")]);
+    let stored = settled();
+    for keys in [keys, BTreeSet::new()] {
+        let plan = plan(&output, &stored, Scope::Changed(&keys), &mut memory, now);
+        let told: Vec<_> = plan.problems.iter().map(|p| p.reason).collect();
+        assert_eq!(told, ["ObjectTooLarge"]);
+    }
+    output.configs.clear();
+    let keys = BTreeSet::from([key(OutputKind::Config, "", "node-1")]);
+    let gone = plan(&output, &stored, Scope::Changed(&keys), &mut memory, now);
+    assert_eq!(names(&gone.deletes), ["VppConfig node-1"]);
+    assert_eq!(memory.left(), BTreeSet::new());
 }

@@ -35,7 +35,7 @@ fn config(version: u64, id: u16) -> (Stored, NodeReport) {
 
 #[test]
 fn incomplete_until_every_list_is_there_and_the_last_one_asks_for_a_compile() {
-    let mut state = State::default();
+    let mut state = State::new(Settings::default());
     let total = Source::all().len();
     assert_eq!(state.missing().len(), total);
     let dirty = state.apply(Input::Nodes(Change::Apply(key("a"), node("a").1)));
@@ -48,11 +48,11 @@ fn incomplete_until_every_list_is_there_and_the_last_one_asks_for_a_compile() {
 
 #[test]
 fn a_complete_list_removes_what_vanished_while_the_watch_was_away() {
-    let mut state = State::default();
+    let mut state = State::new(Settings::default());
     state.apply(Input::Nodes(replace(vec![node("a"), node("b")])));
     let dirty = state.apply(Input::Nodes(replace(vec![node("b")])));
     assert!(dirty.facts);
-    let names: Vec<_> = state.cluster.nodes().map(|node| &node.name).collect();
+    let names: Vec<_> = state.engine.cluster().nodes().map(|node| &node.name).collect();
     assert_eq!(names, ["b"]);
     let dirty = state.apply(Input::Nodes(replace(vec![node("b")])));
     assert_eq!(dirty, Dirty::default(), "nothing new");
@@ -60,7 +60,7 @@ fn a_complete_list_removes_what_vanished_while_the_watch_was_away() {
 
 #[test]
 fn an_unreadable_chain_keeps_what_was_known_of_it() {
-    let mut state = State::default();
+    let mut state = State::new(Settings::default());
     let intent = Intent {
         fact: Chain {
             namespace: "n".into(),
@@ -75,14 +75,14 @@ fn an_unreadable_chain_keeps_what_was_known_of_it() {
         objects: vec![],
         unreadable: vec![key.clone()],
     }));
-    assert_eq!(state.cluster.chains().count(), 1);
+    assert_eq!(state.engine.cluster().chains().count(), 1);
     state.apply(Input::Chains(replace(vec![])));
-    assert_eq!(state.cluster.chains().count(), 0);
+    assert_eq!(state.engine.cluster().chains().count(), 0);
 }
 
 #[test]
 fn late_echoes_of_our_own_writes_change_nothing() {
-    let mut state = State::default();
+    let mut state = State::new(Settings::default());
     let kind = OutputKind::Config;
     let dirty = state.apply(Input::Outputs(kind, Change::Apply(key("a"), config(7, 1))));
     assert!(dirty.objects);
@@ -98,9 +98,9 @@ fn late_echoes_of_our_own_writes_change_nothing() {
 
 #[test]
 fn node_ids_come_from_vpp_configs_whatever_the_order_of_arrival() {
-    let mut state = State::default();
+    let mut state = State::new(Settings::default());
     state.apply(Input::Nodes(replace(vec![node("a"), node("b"), node("c")])));
-    assert_eq!(state.cluster.node_id("a"), Some(1), "a guess");
+    assert_eq!(state.engine.cluster().node_id("a"), Some(1), "a guess");
     state.apply(Input::Outputs(
         OutputKind::Config,
         replace(vec![
@@ -111,7 +111,11 @@ fn node_ids_come_from_vpp_configs_whatever_the_order_of_arrival() {
         ]),
     ));
     state.adopt_node_ids();
-    assert_eq!(state.cluster.node_id("a"), Some(3));
-    assert_eq!(state.cluster.node_id("b"), Some(1));
-    assert_eq!(state.cluster.node_id("c"), Some(2), "the smallest free one");
+    assert_eq!(state.engine.cluster().node_id("a"), Some(3));
+    assert_eq!(state.engine.cluster().node_id("b"), Some(1));
+    assert_eq!(
+        state.engine.cluster().node_id("c"),
+        Some(2),
+        "the smallest free one"
+    );
 }
