@@ -9,6 +9,9 @@ use vpp_api::messages::cnat::{
     CnatSnatAddressesDump, FeatureCnatEnableDisable,
 };
 use vpp_api::messages::sr::SrLocalsidAddDelV2;
+use vpp_api::messages::wireguard::{
+    WireguardPeerAddV2, WireguardPeerAddV2Reply, WireguardPeersV2Details, WireguardPeersV2Dump,
+};
 
 /// A release of VPP. Clients tell one from another by the message table, never by the version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +23,7 @@ pub enum Release {
 }
 
 /// Messages that came, or changed, with 26.06; their answers come with them.
-const SINCE_26_06: [&str; 7] = [
+const SINCE_26_06: [&str; 11] = [
     CnatSessionDetails::NAME_CRC,
     CnatSetSnatAddressesV2::NAME_CRC,
     CnatSetSnatPolicy::NAME_CRC,
@@ -28,6 +31,10 @@ const SINCE_26_06: [&str; 7] = [
     CnatSnatAddressesDetails::NAME_CRC,
     FeatureCnatEnableDisable::NAME_CRC,
     SrLocalsidAddDelV2::NAME_CRC,
+    WireguardPeerAddV2::NAME_CRC,
+    WireguardPeerAddV2Reply::NAME_CRC,
+    WireguardPeersV2Dump::NAME_CRC,
+    WireguardPeersV2Details::NAME_CRC,
 ];
 
 /// Acknowledgements of messages that came with 26.06.
