@@ -56,7 +56,7 @@ FUZZ_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/contiv-vpp-tests/cargo-fuzz
 
 fuzz: ## Fuzzes decoder, server, packets and stats reader; SECONDS=60 for each, TARGETS="server stats" only those
 	@[ -x $(FUZZ_CACHE)/bin/cargo-fuzz ] || cargo install --quiet --locked --version 0.13.2 --root $(FUZZ_CACHE) cargo-fuzz
-	@cargo run --quiet -p fuzz --bin fuzz-seeds -- target/fuzz/seeds
+	@cargo run --quiet -p fuzz --example seeds -- target/fuzz/seeds
 	@for target in $(or $(TARGETS),$(FUZZ_TARGETS)); do \
 		mkdir -p target/fuzz/corpus/$$target; \
 		PATH="$(FUZZ_CACHE)/bin:$$PATH" cargo fuzz run --sanitizer none --fuzz-dir fuzz --target-dir target/fuzz --features libfuzzer \

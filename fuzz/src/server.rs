@@ -32,6 +32,8 @@ struct Known {
     offer: Offer,
     ids: BTreeMap<&'static str, u16>,
     by_id: BTreeMap<u16, &'static MessageInfo>,
+    /// Of the constant messages, which we do not all define: `sock_init_shm_reply`, to a request that was bent into one.
+    constant: Vec<u16>,
     /// Ids of what a client may send.
     requests: Vec<u16>,
     /// Pods on 2 to 4, with a list and a service.
@@ -98,6 +100,11 @@ impl Known {
         let mut known = Self {
             offer,
             ids,
+            constant: table
+                .values()
+                .copied()
+                .filter(|id| !by_id.contains_key(id))
+                .collect(),
             by_id,
             requests,
             configuration: handshake(),
@@ -280,7 +287,11 @@ impl<'a> Session<'a> {
                     panic!("half a frame was sent");
                 };
                 left = rest;
-                let info = message_id(message).and_then(|id| self.known.by_id.get(&id));
+                let id = message_id(message);
+                if id.is_some_and(|id| self.known.constant.contains(&id)) {
+                    continue;
+                }
+                let info = id.and_then(|id| self.known.by_id.get(&id));
                 let Some(info) = info else {
                     panic!("an answer without a name: {message:02x?}");
                 };

@@ -1,4 +1,4 @@
-//! Writes seeds: `fuzz-seeds DIRECTORY` makes a folder for each target.
+//! Writes seeds: `seeds DIRECTORY` makes a folder for each target.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ const COUNT: usize = 256;
 
 fn main() -> ExitCode {
     let Some(directory) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("fuzz-seeds DIRECTORY");
+        eprintln!("seeds DIRECTORY");
         return ExitCode::from(2);
     };
     for (target, _) in TARGETS {
