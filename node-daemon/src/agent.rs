@@ -11,6 +11,7 @@ mod add;
 mod cni;
 mod converge;
 mod pod;
+mod programming;
 mod retry;
 mod snapshot;
 
@@ -127,6 +128,8 @@ pub struct Agent {
     announced: BTreeSet<IpAddr>,
     host_side: Option<HostSide>,
     host_error: Option<String>,
+    /// When changes of endpoints began that VPP does not have yet.
+    triggered: Vec<k8s_openapi::jiff::Timestamp>,
     dirty: bool,
 }
 
@@ -248,6 +251,7 @@ impl Agent {
             announced: BTreeSet::new(),
             host_side: None,
             host_error: None,
+            triggered: Vec::new(),
             dirty: true,
         })
     }
@@ -375,6 +379,9 @@ impl Agent {
     }
 
     fn take_cluster(&mut self, change: Change) {
+        if let Change::Services(change) = &change {
+            self.note_trigger(change);
+        }
         let synced = &mut self.synced;
         match change {
             Change::Policies(change) => synced.policies |= change.apply(&mut self.cluster.policies),

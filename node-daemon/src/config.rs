@@ -11,7 +11,11 @@ use crate::desired::{ListedPods, Local, Uplink};
 
 /// The one owner of VPP on its node.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "contiv-node", version)]
+#[command(
+    name = "contiv-node",
+    version,
+    after_help = "contiv-node cleanup takes back the routes and the nftables table on this node, for when the network is uninstalled."
+)]
 pub struct Config {
     /// Name of the Node this daemon runs on; in a DaemonSet from `spec.nodeName`.
     #[arg(long, env = "NODE_NAME")]

@@ -168,7 +168,7 @@ async fn configure_with(kernel: &Handle, side: &HostSide) -> Result<(), HostErro
             .await
             .map_err(refused(format!("neighbour {gateway}")))?;
     }
-    let present = own_routes(kernel, index).await?;
+    let present = own_routes(kernel, Some(index)).await?;
     let there: BTreeSet<Route> = present.iter().filter_map(as_route).collect();
     for &(prefix, via, source) in side.routes.difference(&there) {
         let add = |source| {
@@ -243,8 +243,29 @@ fn route(index: u32, prefix: Cidr, via: IpAddr, source: Option<IpAddr>) -> Route
     }
 }
 
-/// Routes of ours by the tap.
-async fn own_routes(kernel: &Handle, index: u32) -> Result<Vec<RouteMessage>, HostError> {
+/// Takes back everything this daemon, or one before it, put into the node's network namespace: routes and the table.
+/// What VPP made goes with VPP.
+///
+/// # Errors
+/// At the first request the kernel refuses.
+pub async fn clean() -> Result<(), HostError> {
+    let (connection, kernel, _) = rtnetlink::new_connection().map_err(HostError::Open)?;
+    let connection = tokio::spawn(connection);
+    let routes = async {
+        for route in own_routes(&kernel, None).await? {
+            let gone = kernel.route().del(route).execute().await;
+            gone.map_err(refused("removing a route"))?;
+        }
+        Ok(())
+    };
+    let outcome = routes.await;
+    connection.abort();
+    // Both are tried: the one does not need the other.
+    nat::remove().await.and(outcome)
+}
+
+/// Routes of ours, by this interface if one is given.
+async fn own_routes(kernel: &Handle, index: Option<u32>) -> Result<Vec<RouteMessage>, HostError> {
     let mut own = Vec::new();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut filter = RouteMessage::default();
@@ -252,7 +273,7 @@ async fn own_routes(kernel: &Handle, index: u32) -> Result<Vec<RouteMessage>, Ho
         let mut routes = kernel.route().get(filter).execute();
         while let Some(message) = routes.try_next().await.map_err(refused("listing routes"))? {
             if message.header.protocol == RouteProtocol::Other(PROTOCOL)
-                && message.attributes.contains(&RouteAttribute::Oif(index))
+                && index.is_none_or(|index| message.attributes.contains(&RouteAttribute::Oif(index)))
             {
                 own.push(message);
             }

@@ -21,6 +21,7 @@ pub mod cluster;
 pub mod cni;
 pub mod config;
 pub mod desired;
+pub mod health;
 pub mod host;
 pub mod ipam;
 pub mod metrics;

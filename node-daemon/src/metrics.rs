@@ -35,6 +35,14 @@ pub struct CommandLabel {
     pub command: &'static str,
 }
 
+/// Those of kube-proxy's network_programming_duration_seconds, to be comparable, with finer ones below.
+fn programming_buckets() -> impl Iterator<Item = f64> {
+    let fine = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5];
+    let seconds = (1..60).map(f64::from);
+    let minutes = (60..120).step_by(5).chain((120..=300).step_by(30)).map(f64::from);
+    fine.into_iter().chain(seconds).chain(minutes)
+}
+
 /// The daemon's metrics; clones share their values.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -60,6 +68,8 @@ pub struct Metrics {
     pub add_seconds: Histogram,
     /// Writes of status.
     pub status_writes: Counter,
+    /// Time from a change of a Service's endpoints until VPP has it.
+    pub service_programming_seconds: Histogram,
 }
 
 impl Metrics {
@@ -77,6 +87,7 @@ impl Metrics {
             cni_requests: Family::default(),
             add_seconds: Histogram::new(exponential_buckets(0.005, 2.0, 14)),
             status_writes: Counter::default(),
+            service_programming_seconds: Histogram::new(programming_buckets()),
         };
         let node = registry.sub_registry_with_prefix("contiv_node");
         let m = metrics.clone();
@@ -107,6 +118,12 @@ impl Metrics {
             "Duration of successful ADDs",
             Unit::Seconds,
             m.add_seconds,
+        );
+        node.register_with_unit(
+            "service_programming",
+            "Time from a change of a Service's endpoints (endpoints.kubernetes.io/last-change-trigger-time) until VPP has it",
+            Unit::Seconds,
+            m.service_programming_seconds,
         );
         node.register(
             "status_writes",

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::statefile::StateFile;
 use crate::vpp::Vpp;
-use crate::{host, status, watch};
+use crate::{health, host, status, watch};
 
 /// How long tasks have to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -120,6 +120,7 @@ async fn start(config: Config, tasks: &mut Tasks) -> Result<(), RunError> {
         "readiness",
         tell_readiness(snapshot.clone(), readiness, tasks.token()),
     );
+    tasks.spawn("health check ports", health::run(snapshot.clone(), tasks.token()));
     watch::spawn(tasks, &client, &config.node_name, &events);
     let revived = Arc::new(Notify::new());
     let task = status::run(

@@ -34,6 +34,7 @@ impl Agent {
             }
             self.compute();
             self.converge(now).await;
+            self.measure_programming();
             self.announce();
             self.finish_adds();
             self.follow_host();

@@ -7,6 +7,7 @@ use crds::vpp_config::ChainReport;
 
 use super::Agent;
 use crate::attachments::State;
+use crate::health::Check;
 use crate::objects::Area;
 
 /// How things stand.
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub unresolved: Vec<String>,
     /// Chains with a part on this node.
     pub chains: Vec<ChainReport>,
+    /// Ports on which load balancers ask for this node's endpoints.
+    pub health: BTreeMap<u16, Check>,
 }
 
 /// One area of the configuration.
@@ -137,6 +140,7 @@ impl Agent {
             areas,
             unresolved: self.desired.unresolved.iter().cloned().collect(),
             chains: self.chain_reports(),
+            health: self.desired.health.clone(),
         }
     }
 

@@ -172,6 +172,8 @@ pub struct Desired {
     pub frozen: BTreeSet<Key>,
     /// What the node's own side does for Services.
     pub host: HostServices,
+    /// What load balancers learn of this node, by `healthCheckNodePort`.
+    pub health: BTreeMap<u16, crate::health::Check>,
     /// Where the rules of ACLs of the Admin and Baseline tiers come from, by tag.
     pub origins: BTreeMap<String, Origins>,
 }

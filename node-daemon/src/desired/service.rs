@@ -76,6 +76,7 @@ pub(super) fn add(inputs: &Inputs<'_>, out: &mut Desired) {
     }
     for (name, slices) in whole() {
         adder.add_node_ports(name, slices);
+        adder.add_health_check(name, slices);
     }
     adder.finish();
 }
@@ -466,6 +467,24 @@ impl<'a, 'o> Adder<'a, 'o> {
                 }
             }
         }
+    }
+
+    /// Ready endpoints of this node count, by address; those that only linger do not (KEP-1669).
+    fn add_health_check(&mut self, name: &str, slices: &ServiceSlices<'_>) {
+        let Some(port) = slices.first.health_check_node_port else {
+            return;
+        };
+        let local = slices
+            .backends()
+            .filter(|backend| backend.ready && backend.node.as_deref() == Some(&self.inputs.local.node));
+        let local: BTreeSet<IpAddr> = local.map(|backend| backend.address).collect();
+        let (namespace, name) = name.split_once('/').unwrap_or(("", name));
+        let check = crate::health::Check {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            local_endpoints: local.len(),
+        };
+        self.out.health.entry(port).or_insert(check);
     }
 
     fn finish(self) {

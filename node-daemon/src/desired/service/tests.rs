@@ -343,6 +343,27 @@ fn row_24_backends_that_are_no_pods_are_reached_by_the_kernel() {
 }
 
 #[test]
+fn row_10_health_checks_count_ready_local_endpoints() {
+    let mut spec = node_port(TrafficPolicy::Local);
+    spec.health_check_node_port = Some(32000);
+    let count = |spec: &VppServiceSliceSpec| {
+        let out = desired(&[("web", spec.clone())]);
+        let check = &out.health[&32000];
+        assert_eq!(
+            (check.namespace.as_str(), check.name.as_str()),
+            ("default", "web")
+        );
+        check.local_endpoints
+    };
+    assert_eq!(count(&spec), 1);
+    spec.backends[0].ready = false;
+    spec.backends[0].terminating = true;
+    assert_eq!(count(&spec), 0, "it lingers: the balancer is to go elsewhere");
+    spec.health_check_node_port = None;
+    assert!(desired(&[("web", spec)]).health.is_empty());
+}
+
+#[test]
 fn row_18_sctp_is_refused_in_words() {
     let mut spec = node_port(TrafficPolicy::Cluster);
     spec.ports[0].protocol = Protocol::Sctp;
