@@ -44,6 +44,10 @@ pub enum Kind {
     Loopback {
         instance: u32,
     },
+    /// Connects a bridge domain to layer 3.
+    Bvi {
+        instance: u32,
+    },
     Tap(TapConfig),
     AfPacket {
         host_if_name: String,
@@ -125,7 +129,7 @@ impl Interface {
             Kind::Local | Kind::Ipip { .. } | Kind::IpsecItf | Kind::Wireguard { .. } => false,
             Kind::Vxlan { is_l3, .. } => !is_l3,
             Kind::Memif(config) => config.mode == 0,
-            Kind::Loopback { .. } | Kind::Tap(_) | Kind::AfPacket { .. } => true,
+            Kind::Loopback { .. } | Kind::Bvi { .. } | Kind::Tap(_) | Kind::AfPacket { .. } => true,
         }
     }
 

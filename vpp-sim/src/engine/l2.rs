@@ -35,6 +35,11 @@ impl L2 {
         self.l3xc.get(&(rx, family)).filter(|x| x.live).map(|x| x.list)
     }
 
+    /// The interface's own direction ends.
+    pub fn leave_xconnect(&mut self, rx: u32) {
+        self.xconnects.remove(&rx);
+    }
+
     /// Both directions end; the record of an l3xc stays though the feature is off.
     pub fn interface_gone(&mut self, sw_if_index: u32) {
         self.xconnects
@@ -54,9 +59,11 @@ impl Vpp {
     /// # Errors
     /// −2 unknown `rx`, −10 unknown `tx`, −151 not Ethernet.
     pub fn set_l2_xconnect(&mut self, rx: u32, tx: u32, enable: bool) -> OpResult {
-        let rx_is_ethernet = self.interface_mut(rx)?.is_ethernet();
+        let interface = self.interface_mut(rx)?;
+        let (rx_is_ethernet, mac) = (interface.is_ethernet(), interface.mac);
         if !enable {
-            self.l2.xconnects.remove(&rx);
+            self.bridges.leave(rx, mac);
+            self.l2.leave_xconnect(rx);
             return Ok(());
         }
         let tx_is_ethernet = self
@@ -67,6 +74,7 @@ impl Vpp {
         if !rx_is_ethernet || !tx_is_ethernet {
             return Err(retval::NON_ETHERNET.into());
         }
+        self.bridges.leave(rx, mac);
         self.l2.xconnects.insert(rx, tx);
         Ok(())
     }

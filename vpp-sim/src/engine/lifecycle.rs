@@ -12,7 +12,7 @@ impl Vpp {
         Mac([0x02, 0xfe, a, b, c, d])
     }
 
-    fn lowest_free(&self, used: impl Fn(&Kind) -> Option<u32>) -> u32 {
+    pub(super) fn lowest_free(&self, used: impl Fn(&Kind) -> Option<u32>) -> u32 {
         let taken: Vec<u32> = self
             .interfaces
             .iter()
@@ -137,7 +137,7 @@ impl Vpp {
         Ok(index)
     }
 
-    fn delete_kind(&mut self, sw_if_index: u32, is: impl Fn(&Kind) -> bool) -> OpResult {
+    pub(super) fn delete_kind(&mut self, sw_if_index: u32, is: impl Fn(&Kind) -> bool) -> OpResult {
         match self.interfaces.get(sw_if_index) {
             Some(interface) if is(&interface.kind) => {
                 self.delete_interface(sw_if_index);
@@ -153,7 +153,7 @@ impl Vpp {
         let Some(interface) = self.interfaces.get(sw_if_index) else {
             return;
         };
-        let addresses = interface.addresses.clone();
+        let (addresses, mac) = (interface.addresses.clone(), interface.mac);
         for prefix in addresses {
             // The address is in the list, so this cannot fail.
             let _ = self.del_address(sw_if_index, prefix);
@@ -164,6 +164,7 @@ impl Vpp {
         self.abf.interface_gone(sw_if_index);
         self.ipsec_interface_gone(sw_if_index);
         self.l2.interface_gone(sw_if_index);
+        self.bridges.interface_gone(sw_if_index, mac);
         self.nat44_interface_gone(sw_if_index);
         self.features.interface_gone(sw_if_index);
         self.fibs.path_lists.interface_gone(sw_if_index);

@@ -6,6 +6,7 @@
 mod abf;
 mod acl;
 mod address;
+mod bridge;
 mod cnat;
 mod errors;
 mod feature;
@@ -32,6 +33,7 @@ use std::net::IpAddr;
 
 pub use abf::{AbfAttachment, AbfPolicyDetails};
 pub use acl::{Acl, AclAction, AclBinding, AclRule, SessionDetails};
+pub use bridge::{BridgeDomainConfig, BridgeDomainDetails, BridgePort, L2FibEntry, bridge_feature};
 pub use cnat::{
     ArcSession, CnatEndpoint, CnatNode, CnatPath, CnatSessionDetails, LoadBalance, SessionKeyDetails,
     SnatAddresses, SnatPolicy, SnatTable, TranslationDetails, TranslationUpdate, path_flag, snat_flag,
@@ -104,6 +106,7 @@ pub struct Vpp {
     cnat: cnat::Cnat,
     abf: abf::Abf,
     l2: l2::L2,
+    bridges: bridge::Bridges,
     memif: memif::Memif,
     features: feature::Features,
     nat44: nat44::Nat44,
@@ -141,6 +144,7 @@ impl Vpp {
             cnat: cnat::Cnat::default(),
             abf: abf::Abf::default(),
             l2: l2::L2::default(),
+            bridges: bridge::Bridges::default(),
             memif: memif::Memif::default(),
             features: feature::Features::default(),
             nat44: nat44::Nat44::default(),
@@ -164,6 +168,7 @@ impl Vpp {
         self.acl.sessions.tick(now);
         self.cnat.tick(now);
         self.neighbors.tick(now);
+        self.bridges.tick(now);
         let mut outputs = self.probe_fresh_next_hops(now);
         outputs.extend(self.wireguard_tick(now));
         outputs

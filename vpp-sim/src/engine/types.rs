@@ -267,8 +267,8 @@ pub mod retval {
     pub const INVALID_VALUE: i32 = -7;
     pub const INVALID_VALUE_2: i32 = -8;
     pub const INVALID_SW_IF_INDEX_2: i32 = -10;
-    pub const INVALID_REGISTRATION: i32 = -31;
     pub const FEATURE_DISABLED: i32 = -30;
+    pub const INVALID_REGISTRATION: i32 = -31;
     pub const NO_PATHS_IN_ROUTE: i32 = -52;
     pub const NO_MATCHING_INTERFACE: i32 = -54;
     pub const INVALID_SRC_ADDRESS: i32 = -57;
@@ -289,6 +289,10 @@ pub mod retval {
     pub const ADDRESS_IN_USE: i32 = -105;
     pub const ADDRESS_FOUND_FOR_INTERFACE: i32 = -114;
     pub const ENTRY_ALREADY_EXISTS: i32 = -116;
+    pub const BD_ALREADY_EXISTS: i32 = -119;
+    pub const BD_IN_USE: i32 = -120;
+    pub const BD_NOT_MODIFIABLE: i32 = -121;
+    pub const BD_ID_EXCEED_MAX: i32 = -122;
     pub const UNSUPPORTED: i32 = -126;
     pub const DUPLICATE_IF_ADDRESS: i32 = -127;
     pub const ACL_IN_USE_INBOUND: i32 = -142;
@@ -296,8 +300,10 @@ pub mod retval {
     pub const INSTANCE_IN_USE: i32 = -147;
     pub const ACL_IN_USE_BY_LOOKUP_CONTEXT: i32 = -149;
     pub const NON_ETHERNET: i32 = -151;
+    pub const BD_ALREADY_HAS_BVI: i32 = -152;
     pub const INVALID_PROTOCOL: i32 = -153;
     pub const LIMIT_EXCEEDED: i32 = -162;
+    pub const EAGAIN: i32 = -165;
     pub const FEATURE_ALREADY_DISABLED: i32 = -169;
     pub const FEATURE_ALREADY_ENABLED: i32 = -170;
     pub const INVALID_ALGORITHM: i32 = -154;

@@ -168,11 +168,9 @@ impl Vpp {
                 Forward::Glean { sw_if_index } => (sw_if_index, address),
                 _ => continue,
             };
-            let unknown = self
-                .interfaces
-                .get(tx)
-                .is_some_and(|i| i.is_ethernet() && !matches!(i.kind, Kind::Loopback { .. }))
-                && self.neighbors.mac(tx, next_hop).is_none();
+            let unknown = self.interfaces.get(tx).is_some_and(|i| {
+                i.is_ethernet() && !matches!(i.kind, Kind::Loopback { .. } | Kind::Bvi { .. })
+            }) && self.neighbors.mac(tx, next_hop).is_none();
             if unknown {
                 self.probe(&mut w, tx, next_hop);
             }

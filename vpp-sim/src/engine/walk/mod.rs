@@ -1,5 +1,6 @@
 //! The walk of a packet through the graph. One code path for real traffic and for traces; what a
 //! node writes into a trace is made only when a trace is wanted.
+mod bridge;
 mod error;
 mod input;
 mod ipip;
@@ -184,6 +185,10 @@ impl Vpp {
             self.l2_xconnect(w, rx, tx, frame, &ethernet);
             return;
         }
+        if let Some(port) = self.bridges.port(rx) {
+            self.bridge(w, rx, port, frame, &ethernet, false);
+            return;
+        }
         let Some(interface) = self.interfaces.get(rx) else {
             return;
         };
@@ -196,13 +201,18 @@ impl Vpp {
             self.drop_packet(w, rx, "ethernet-input", "l3 mac mismatch");
             return;
         }
+        self.layer3_input(w, rx, frame, &ethernet);
+    }
+
+    /// To the node of the frame's protocol.
+    fn layer3_input(&mut self, w: &mut Walk, rx: u32, frame: &[u8], ethernet: &Ethernet) {
         let payload = frame[ETHERNET_LEN..].to_vec();
         let mut packet = Packet::new(payload, rx);
         packet.from = Some(ethernet.src);
         match ethernet.ethertype {
             ETHERTYPE_IP4 => self.ip_input(w, Family::V4, packet),
             ETHERTYPE_IP6 => self.ip_input(w, Family::V6, packet),
-            ETHERTYPE_ARP => self.arp_input(w, rx, &ethernet, &packet.data),
+            ETHERTYPE_ARP => self.arp_input(w, rx, ethernet, &packet.data),
             _ => self.drop_packet(w, rx, "ethernet-input", "unknown ethernet type"),
         }
     }

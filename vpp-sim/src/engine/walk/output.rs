@@ -206,6 +206,7 @@ impl Vpp {
         w.node(format_args!("{}-output", interface.name), || {
             format!("{} bytes", frame.len())
         });
+        let is_bvi = matches!(interface.kind, Kind::Bvi { .. });
         match interface.kind {
             Kind::Vxlan { tunnel, .. } => self.vxlan_encap(w, rx, tunnel, &frame),
             Kind::IpsecItf => {
@@ -220,14 +221,21 @@ impl Vpp {
                 let next_hop = w.next_hop.take();
                 self.ipip_encap(w, rx, tunnel, next_hop, &frame);
             }
-            Kind::Loopback { .. } => {
-                // What a loopback sends comes back on it.
+            Kind::Loopback { .. } | Kind::Bvi { .. } => {
+                // What a loopback sends comes back on it, or enters its bridge domain.
                 if w.depth >= MAX_DEPTH {
                     let node = node(interface);
                     return self.drop_packet(w, rx, &node, "loop");
                 }
                 w.depth += 1;
-                self.ethernet_input(w, tx, &frame);
+                match (self.bridges.port(tx), Ethernet::parse(&frame)) {
+                    (Some(port), Some(ethernet)) => {
+                        let own = is_bvi || port.is_bvi;
+                        self.bridge(w, tx, port, &frame, &ethernet, own);
+                    }
+                    _ if is_bvi => self.drop_packet(w, tx, "l2-input", "L2 input drops"),
+                    _ => self.ethernet_input(w, tx, &frame),
+                }
                 w.depth -= 1;
             }
             Kind::Local => self.drop_packet(w, rx, "local0-output", "interface is down"),
