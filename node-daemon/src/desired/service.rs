@@ -273,6 +273,13 @@ impl<'a, 'o> Adder<'a, 'o> {
             FrontendKind::ClusterIp | FrontendKind::ExternalIp => None,
         };
         let Some(ranges) = ranges else { return true };
+        if self.uplink_serves() {
+            self.pend(format!(
+                "service {name}: clients that enter by VPP's uplink meet no loadBalancerSourceRanges: {} is closed in VPP",
+                frontend.address
+            ));
+            return false;
+        }
         let of_family = |cidr: &&Cidr| cidr.is_ipv6() == frontend.address.is_ipv6();
         let own: Vec<Cidr> = self
             .inputs
@@ -410,6 +417,12 @@ impl<'a, 'o> Adder<'a, 'o> {
                     return;
                 };
                 nat.entries.insert(vip, target);
+                if policy == TrafficPolicy::Local && self.uplink_serves() {
+                    self.pend(format!(
+                        "service {name}: clients that enter by VPP's uplink reach all backends of {vip}, not this \
+                         node's alone: externalTrafficPolicy Local holds for those that enter by the node's kernel"
+                    ));
+                }
                 if policy == TrafficPolicy::Local && self.replies_stray(ipv6) {
                     self.pend(format!(
                         "service {name}: replies of {vip} leave by VPP's uplink, not by the interface where requests \
@@ -418,6 +431,11 @@ impl<'a, 'o> Adder<'a, 'o> {
                 }
             }
         }
+    }
+
+    /// Whether Services are served on the uplink too, where VPP sees clients outside that no kernel has looked at.
+    fn uplink_serves(&self) -> bool {
+        self.out.objects.contains_key(&Key::CnatFeature(Link::Uplink))
     }
 
     /// Whether replies to clients outside leave elsewhere than through the node's kernel.

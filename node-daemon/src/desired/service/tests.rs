@@ -320,6 +320,40 @@ fn row_20_source_ranges_guard_the_load_balancer_address_only() {
     assert_eq!(backends(&out, "192.0.2.1", 80), None);
 }
 
+/// Without encapsulation the uplink takes clients outside straight to cnat, which asks nobody for his address.
+#[test]
+fn row_20_an_uplink_that_serves_closes_guarded_addresses_and_says_what_local_means() {
+    let uplink_serves = |spec: &VppServiceSliceSpec| {
+        let mut world = World::new();
+        world.spec.transport.mode = TransportMode::None;
+        world.cluster.services.insert("default/web".into(), spec.clone());
+        world.desired()
+    };
+    let said = |out: &Desired, words: &str| out.pending.iter().any(|p| p.reason.contains(words));
+
+    let mut spec = node_port(TrafficPolicy::Cluster);
+    add_frontend(&mut spec, FrontendKind::LoadBalancer, "192.0.2.1");
+    let out = uplink_serves(&spec);
+    assert_eq!(backends(&out, "192.0.2.1", 80).unwrap(), BOTH, "no ranges");
+
+    spec.load_balancer_source_ranges = Some(vec![cidr("10.0.0.0/8")]);
+    let out = uplink_serves(&spec);
+    assert_eq!(backends(&out, "192.0.2.1", 80), None);
+    assert_eq!(
+        route(&out, "192.0.2.1/32"),
+        Some(&Object::Route(vec![Path::Drop]))
+    );
+    assert!(said(&out, "192.0.2.1 is closed in VPP"), "{:?}", out.pending);
+    assert_eq!(backends(&out, "10.96.0.10", 80).unwrap(), BOTH);
+
+    let out = uplink_serves(&node_port(TrafficPolicy::Local));
+    assert!(said(&out, "holds for those that enter by the node's kernel"));
+    assert!(!said(
+        &desired(&[("web", node_port(TrafficPolicy::Local))]),
+        "uplink"
+    ));
+}
+
 /// `kubernetes.default`: its backends are processes of nodes, to which the kernel has the way.
 #[test]
 fn row_24_backends_that_are_no_pods_are_reached_by_the_kernel() {
