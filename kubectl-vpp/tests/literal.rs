@@ -40,6 +40,32 @@ fn ends(world: &World) -> Vec<IpAddr> {
     pods.chain(outside).collect()
 }
 
+/// A node of which only pods are known gets a prefix from their addresses; a pod that has finished has none any more.
+#[test]
+fn an_address_is_where_its_living_pod_is() {
+    let pod = |name: &str, node: &str, phase: &str, ip: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "a", "uid": name},
+            "spec": {"containers": [], "nodeName": node}, "status": {"phase": phase, "podIPs": [{"ip": ip}]},
+        })
+    };
+    for first in ["10.0.0.0", "10.0.0.7", "10.0.0.255"] {
+        let items = [
+            pod("now", "n0", "Running", first),
+            pod("before", "n1", "Succeeded", first),
+            pod("other", "n1", "Running", "10.0.0.3"),
+        ];
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
+        let queries = [
+            common::query(first, "10.0.0.3", "TCP", 80),
+            common::query("10.0.0.3", first, "TCP", 80),
+        ];
+        for answer in ask(&list, &queries) {
+            assert_eq!(answer["allowed"], true, "{answer}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]

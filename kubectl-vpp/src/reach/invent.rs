@@ -162,7 +162,7 @@ fn node(name: String) -> Node {
 
 fn address_nodes(objects: &mut Objects, addresses: &mut Addresses) {
     let mut given: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::new();
-    for pod in objects.pods.values().filter(|pod| !pod.host_network) {
+    for pod in objects.pods.values().filter(|pod| pod.selectable()) {
         if let Some(node) = &pod.node {
             given.entry(node).or_default().extend(&pod.ips);
         }
@@ -223,15 +223,20 @@ fn pool_prefix(ipv6: bool, number: u32) -> Option<Cidr> {
 }
 
 /// The /24 (/64) of a node's pods, if it is as clusters usually have them: all of the node's pods in it, nobody else's,
-/// and its first address, the gateway's, no pod's.
+/// and the addresses of the gateway, of the prefix itself and, in IPv4, of all of it no pod's: VPP keeps those.
 fn around(own: &[IpAddr], node: &str, everybody: &BTreeMap<IpAddr, &str>, taken: &[Cidr]) -> Option<Cidr> {
     let first = *own.first()?;
     let cidr = prefix(first, if first.is_ipv6() { POD_PREFIX_V6 } else { 24 })?;
+    let kept = [
+        node_daemon::addressing::gateway(&cidr),
+        cidr.network(),
+        cidr.net().broadcast(),
+    ];
     let fits = own.iter().all(|&ip| cidr.contains(ip))
         && everybody
             .iter()
             .all(|(&ip, owner)| *owner == node || !cidr.contains(ip))
-        && !own.contains(&node_daemon::addressing::gateway(&cidr))
+        && !own.iter().any(|ip| kept.contains(ip))
         && !overlaps(&cidr, taken);
     fits.then_some(cidr)
 }
