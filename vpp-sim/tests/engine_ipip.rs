@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "these are tests, though not within #[test]")]
 mod engine_common;
 
-use engine_common::packets::{self, TCP, UDP};
+use engine_common::packets;
+use engine_common::tunnels::mac;
 use engine_common::world::{SECOND, World, addr, neighbor, prefix};
 use vpp_sim::engine::*;
 
@@ -50,10 +51,6 @@ fn node(world: &mut World, n: usize) -> u32 {
         &[&format!("10.1.{n}.2"), &format!("fd00:{n}::2")],
     );
     up
-}
-
-fn mac(n: usize) -> Mac {
-    Mac([2, 1, 0, 0, 0, n as u8 + 1])
 }
 
 fn use_tunnel(vpp: &mut Vpp, tunnel: &IpipTunnel, up: u32, routes: &[&str]) -> u32 {
@@ -134,16 +131,7 @@ fn tunnels_join_two_nodes_over_either_underlay() {
             let tunnel = tunnel(ends[n], ends[other]);
             tunnels.push(use_tunnel(&mut world.nodes[n], &tunnel, ups[n], &routes));
         }
-        assert_eq!(world.ping("pod0", "10.1.1.2", 2), (2, Some(62)));
-        assert_eq!(world.ping("pod0", "fd00:1::2", 2), (2, Some(62)));
-        assert_eq!(
-            world.ask("pod1", addr("10.1.0.2"), 80, TCP).unwrap(),
-            "pod0 10.1.1.2"
-        );
-        assert_eq!(
-            world.ask("pod1", addr("fd00:0::2"), 80, UDP).unwrap(),
-            "pod0 fd00:1::2"
-        );
+        world.pods_talk(ends[0]);
         let here = world.nodes[0].interface(tunnels[0]).unwrap().counters;
         let there = world.nodes[1].interface(tunnels[1]).unwrap().counters;
         assert_eq!(

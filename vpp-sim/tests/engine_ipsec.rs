@@ -3,26 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "these are tests, though not within #[test]")]
 mod engine_common;
 
-use std::net::IpAddr;
-
-use engine_common::packets::{self, TCP, UDP};
+use engine_common::packets;
+use engine_common::tunnels::{code, end, mac};
 use engine_common::world::{SECOND, World, addr, neighbor, prefix};
 use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use vpp_sim::engine::*;
 
 const SALT: u32 = 0x0102_0304;
 const ESP: u8 = 50;
-
-fn mac(n: usize) -> Mac {
-    Mac([2, 1, 0, 0, 0, n as u8 + 1])
-}
-
-fn end(n: usize, family: Family) -> IpAddr {
-    match family {
-        Family::V4 => addr(&format!("192.0.2.{}", n + 1)),
-        Family::V6 => addr(&format!("fd00:ff::{}", n + 1)),
-    }
-}
 
 fn key(length: usize) -> Vec<u8> {
     (0..length).map(|n| n as u8).collect()
@@ -161,16 +149,7 @@ fn two_nodes_carry_both_families_in_every_shape() {
                 .map(|n| protect(&mut world.nodes[n], n, ups[n], family, shape, crypto, flags))
                 .collect();
             let case = format!("{family:?} {shape:?} {crypto} {flags}");
-            assert_eq!(world.ping("pod0", "10.1.1.2", 2), (2, Some(62)), "{case}");
-            assert_eq!(world.ping("pod0", "fd00:1::2", 2), (2, Some(62)), "{case}");
-            assert_eq!(
-                world.ask("pod1", addr("10.1.0.2"), 80, TCP).unwrap(),
-                "pod0 10.1.1.2"
-            );
-            assert_eq!(
-                world.ask("pod1", addr("fd00:0::2"), 80, UDP).unwrap(),
-                "pod0 fd00:1::2"
-            );
+            world.pods_talk(&case);
             let there = world.nodes[1].interface(tunnels[1]).unwrap().counters;
             assert!(there.rx_packets >= 6 && there.tx_packets >= 6, "{case}");
             let sas = world.nodes[0].ipsec_sas();
@@ -389,13 +368,6 @@ fn associations_are_replaced_at_once() {
     assert_eq!(sent(&mut world, &ask)[20..24], 2000u32.to_be_bytes());
     let inner = packets::udp(addr("10.1.1.2"), addr("10.1.0.2"), (1, 2), b"x");
     assert!(receive(&mut world, up, &sealed(1, false, 4, &inner, 16)));
-}
-
-fn code<T: std::fmt::Debug>(result: OpResult<T>) -> i32 {
-    match result {
-        Err(OpError::Retval(code)) => code,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]

@@ -5,7 +5,8 @@ mod engine_common;
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use engine_common::packets::{self, TCP, UDP};
+use engine_common::packets;
+use engine_common::tunnels::{code, fatal};
 use engine_common::world::{SECOND, World, addr, neighbor, prefix};
 use vpp_sim::engine::*;
 
@@ -151,16 +152,7 @@ fn both_families_cross_by_policies_of_one_and_of_two_segments() {
     for two in [false, true] {
         let mut world = two_way(two);
         // One for the policy, one for the lookup behind the decapsulation.
-        assert_eq!(world.ping("pod0", "10.1.1.2", 2), (2, Some(62)));
-        assert_eq!(world.ping("pod0", "fd00:1::2", 2), (2, Some(62)));
-        assert_eq!(
-            world.ask("pod1", addr("10.1.0.2"), 80, TCP).unwrap(),
-            "pod0 10.1.1.2"
-        );
-        assert_eq!(
-            world.ask("pod1", addr("fd00:0::2"), 80, UDP).unwrap(),
-            "pod0 fd00:1::2"
-        );
+        world.pods_talk(if two { "two segments" } else { "one segment" });
         let sids = world.nodes[1].sr_localsids().unwrap();
         let good = |last: &str| sids.iter().find(|s| s.localsid == sid(last)).unwrap().good;
         // Two echoes of 84 bytes, then what TCP took.
@@ -563,20 +555,6 @@ fn an_encapsulated_packet_too_long_for_the_link_is_refused() {
         .map(|(node, error, _)| (node, error))
         .collect();
     assert!(errors.contains(&("ip6-rewrite", "packet too big")), "{errors:?}");
-}
-
-fn code(result: OpResult) -> i32 {
-    match result {
-        Err(OpError::Retval(code)) => code,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn fatal<T: std::fmt::Debug>(result: OpResult<T>) -> String {
-    match result {
-        Err(OpError::Fatal(reason)) => reason,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]

@@ -2,11 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "these are tests, though not within #[test]")]
 mod engine_common;
 
-use std::net::IpAddr;
-
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519::{PublicKey, StaticSecret};
-use engine_common::packets::{self, TCP, UDP};
+use engine_common::packets::{self, UDP};
+use engine_common::tunnels::{end, mac};
 use engine_common::world::{SECOND, World, addr, neighbor, prefix};
 use vpp_sim::engine::*;
 
@@ -20,18 +19,6 @@ fn private(n: u8) -> [u8; 32] {
 
 fn public(n: u8) -> [u8; 32] {
     PublicKey::from(&StaticSecret::from(private(n))).to_bytes()
-}
-
-fn mac(n: usize) -> Mac {
-    Mac([2, 1, 0, 0, 0, n as u8 + 1])
-}
-
-/// An address in the underlay, of a family.
-fn end(n: usize, family: Family) -> IpAddr {
-    match family {
-        Family::V4 => addr(&format!("192.0.2.{}", n + 1)),
-        Family::V6 => addr(&format!("fd00:ff::{}", n + 1)),
-    }
 }
 
 fn interface(n: usize, family: Family) -> WireguardConfig {
@@ -129,16 +116,7 @@ fn two_nodes_shake_hands_and_carry_both_families() {
                 };
                 assert_eq!(vpp.drain_wireguard_events(), [event]);
             }
-            assert_eq!(world.ping("pod0", "10.1.1.2", 2), (2, Some(62)));
-            assert_eq!(world.ping("pod0", "fd00:1::2", 2), (2, Some(62)));
-            assert_eq!(
-                world.ask("pod1", addr("10.1.0.2"), 80, TCP).unwrap(),
-                "pod0 10.1.1.2"
-            );
-            assert_eq!(
-                world.ask("pod1", addr("fd00:0::2"), 80, UDP).unwrap(),
-                "pod0 fd00:1::2"
-            );
+            world.pods_talk(&format!("{family:?}"));
             let here = world.nodes[0].interface(ends[0].1).unwrap().counters;
             let there = world.nodes[1].interface(ends[1].1).unwrap().counters;
             assert_eq!(

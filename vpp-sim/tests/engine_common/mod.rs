@@ -10,4 +10,5 @@ pub mod flow;
 pub mod packets;
 pub mod script;
 pub mod services;
+pub mod tunnels;
 pub mod world;
