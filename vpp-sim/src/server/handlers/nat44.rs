@@ -18,9 +18,10 @@ use vpp_api::messages::nat44_ed::{
 
 use crate::engine::{
     NONE, Nat44Backend, Nat44Config, Nat44LbMapping, Nat44Mapping, Nat44SessionDetails, Nat44Timeouts,
-    OpError, nat44_mapping_flag as mapping_flag, retval,
+    OpError, OpResult, nat44_mapping_flag as mapping_flag, retval,
 };
 use crate::server::convert::index;
+use crate::server::core::Core;
 use crate::server::dispatch::Registry;
 
 const SECOND: u64 = 1_000_000_000;
@@ -44,6 +45,14 @@ fn flag(set: bool, flag: NatConfigFlags) -> NatConfigFlags {
 
 fn is_twice_nat(flags: NatConfigFlags) -> bool {
     flags.contains(NatConfigFlags::NAT_IS_TWICE_NAT)
+}
+
+fn add_del(core: &mut Core, is_add: bool, mapping: Nat44Mapping) -> OpResult {
+    if is_add {
+        core.vpp.nat44_mapping_add(mapping)
+    } else {
+        core.vpp.nat44_mapping_del(mapping)
+    }
 }
 
 /// The flags of a mapping, which are numbered alike here and there.
@@ -222,11 +231,7 @@ fn mappings(registry: &mut Registry) {
             is_identity: false,
             tag: m.tag,
         };
-        if m.is_add {
-            core.vpp.nat44_mapping_add(mapping)
-        } else {
-            core.vpp.nat44_mapping_del(mapping)
-        }
+        add_del(core, m.is_add, mapping)
     });
     registry.ack(|core, m: Nat44AddDelStaticMapping| {
         let mapping = Nat44Mapping {
@@ -240,11 +245,7 @@ fn mappings(registry: &mut Registry) {
             is_identity: false,
             tag: m.tag,
         };
-        if m.is_add {
-            core.vpp.nat44_mapping_add(mapping)
-        } else {
-            core.vpp.nat44_mapping_del(mapping)
-        }
+        add_del(core, m.is_add, mapping)
     });
     registry.dump(|core, _: Nat44StaticMappingDump| {
         let all = core.vpp.nat44_mappings(false).into_iter();
@@ -264,11 +265,7 @@ fn mappings(registry: &mut Registry) {
             is_identity: true,
             tag: m.tag,
         };
-        if m.is_add {
-            core.vpp.nat44_mapping_add(mapping)
-        } else {
-            core.vpp.nat44_mapping_del(mapping)
-        }
+        add_del(core, m.is_add, mapping)
     });
     registry.dump(|core, _: Nat44IdentityMappingDump| {
         let all = core.vpp.nat44_mappings(true).into_iter();
