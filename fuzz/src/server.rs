@@ -88,7 +88,7 @@ impl Known {
             .filter_map(|info| Some((*ids.get(info.name_crc)?, info)))
             .collect();
         let answer = |name: &str| {
-            ["_reply", "_details", "_event"]
+            ["_reply", "_details", "_event", "_event_v2"]
                 .iter()
                 .any(|end| name.ends_with(end))
         };

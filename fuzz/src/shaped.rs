@@ -70,14 +70,18 @@ fn value(u: &mut Unstructured<'_>, out: &mut Vec<u8>, name: &str, token: &str, s
             integer(out, repr, number);
             Ok(())
         }
-        Shape::Union { name, fields } if *name == "address_union" => {
+        Shape::Union { name, fields } => {
+            let length = match *name {
+                "address_union" => 16,
+                "punt_union" => 4,
+                name => panic!("nothing is known of the union {name}"),
+            };
             let arm = u.choose_index(fields.len())?;
             let start = out.len();
             value(u, out, "", "", fields[arm].shape)?;
-            out.resize(start + 16, 0);
+            out.resize(start + length, 0);
             Ok(())
         }
-        Shape::Union { name, .. } => panic!("nothing is known of the union {name}"),
         // What the second field means depends on the first: no other family can be decoded.
         Shape::Struct { name: "address", .. } => {
             let start = out.len();

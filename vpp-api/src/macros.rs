@@ -181,8 +181,9 @@ macro_rules! __field_spec {
 ///
 /// Each entry is a request with its answer: `request X(name, crc) {…} ack XReply;` (answer with a return code only),
 /// `… reply Y(name, crc) {…};`, `dump X(…) {…} details Y(…) {…};`, `get X(…) {…} details Y(…) {…} stream_reply
-/// Z(…) {…};`; or an `event E(…) {…};`. Odd answers: `client_reply` keeps the client index in its head,
-/// `plain_reply` has no return code.
+/// Z(…) {…};`; an `event E(…) {…};`; or `asks X(…) {…};`, whose answers stand elsewhere: another message's, or `answers
+/// Y(…) {…};`. Odd answers: those that begin with `client_` keep the client index in their head, a `plain_reply` has no
+/// return code.
 #[macro_export]
 macro_rules! messages {
     ($(
@@ -258,6 +259,17 @@ macro_rules! __message {
         impl $crate::message::Event for $name {}
     };
 
+    (asks $m:tt $name:ident $n:literal $crc:literal $body:tt) => {
+        $crate::__message! { @define $m $name $n $crc ClientAndContext $body }
+    };
+
+    (client_answers $m:tt $name:ident $n:literal $crc:literal $body:tt) => {
+        $crate::__message! { @define $m $name $n $crc ClientAndContext $body }
+    };
+    (answers $m:tt $name:ident $n:literal $crc:literal $body:tt) => {
+        $crate::__message! { @define $m $name $n $crc Context $body }
+    };
+
     (ack [$($m:tt)*] $name:ident ; $request:ident $n:literal) => {
         $crate::wire_struct! {
             $($m)*
@@ -313,6 +325,12 @@ macro_rules! __message {
             fn cursor(&self) -> u32 {
                 self.cursor
             }
+        }
+    };
+    (client_details [$($m:tt)*] $name:ident $n:literal $crc:literal $body:tt ; $request:ident $rn:literal) => {
+        $crate::__message! {
+            @define [$($m)* #[doc = concat!("One element of the answer to [`", stringify!($request), "`].")]]
+            $name $n $crc ClientAndContext $body
         }
     };
     (details [$($m:tt)*] $name:ident $n:literal $crc:literal $body:tt ; $request:ident $rn:literal) => {

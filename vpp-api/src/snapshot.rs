@@ -6,7 +6,9 @@ use std::fmt::Debug;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::message::Dump;
-use crate::messages::{abf, acl, af_packet, cnat, interface, ip, ip_neighbor, l2, l3xc, memif, tapv2, vxlan};
+use crate::messages::{
+    abf, acl, af_packet, cnat, interface, ip, ip_neighbor, l2, l3xc, memif, policer, tapv2, urpf, vxlan,
+};
 use crate::types::{AddressFamily, FibPath, IpRoute, NO_INDEX};
 
 /// Everything a dataplane holds but sessions and counters: per dump, one line per object, sorted.
@@ -51,6 +53,25 @@ pub async fn snapshot(client: &Client) -> Result<Snapshot> {
     add(client, &mut all, "l2 cross-connects", l2::L2XconnectDump {}).await?;
     let cross_connects = l3xc::L3xcDump { sw_if_index: every };
     add(client, &mut all, "l3 cross-connects", cross_connects).await?;
+    let checks = urpf::UrpfInterfaceDump { sw_if_index: every };
+    add(client, &mut all, "reverse path checks", checks).await?;
+    for af in [AddressFamily::ADDRESS_IP4, AddressFamily::ADDRESS_IP6] {
+        let redirects = ip::IpPuntRedirectV2Dump {
+            sw_if_index: every,
+            af,
+        };
+        add(client, &mut all, &format!("punt redirects {af:?}"), redirects).await?;
+    }
+    // Buckets move with every packet.
+    let policers = client.dump(policer::PolicerDump::default()).await;
+    if let Some(policers) = offered(policers)? {
+        let lines = policers.iter().map(|p| format!("{} {} {}", p.name, p.cir, p.cb));
+        all.insert("policers".to_owned(), lines.collect());
+    }
+    let mtus = client.stream(ip::IpPathMtuGet::default()).await;
+    if let Some(mtus) = offered(mtus)? {
+        all.insert("path MTUs".to_owned(), lines(&mtus));
+    }
     for list in all.values_mut() {
         list.sort();
     }
@@ -117,12 +138,19 @@ where
     D: Dump,
     D::Details: Debug,
 {
-    match client.dump(dump).await {
-        Ok(details) => drop(all.insert(name.to_owned(), lines(&details))),
-        Err(Error::Missing(_)) => {}
-        Err(error) => return Err(error),
+    if let Some(details) = offered(client.dump(dump).await)? {
+        all.insert(name.to_owned(), lines(&details));
     }
     Ok(())
+}
+
+/// Nothing, where the dataplane does not have the message.
+fn offered<T>(found: Result<T>) -> Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::Missing(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn lines<T: Debug>(details: &[T]) -> Vec<String> {

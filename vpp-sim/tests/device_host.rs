@@ -155,6 +155,7 @@ fn af_packet_undoes_what_a_veth_leaves_to_hardware() {
         let open = |name: &str| {
             HostBackend
                 .open_af_packet(&AfPacketRequest {
+                    namespace: None,
                     host_if_name: name.into(),
                 })
                 .unwrap()
@@ -224,6 +225,7 @@ fn tap_failures_have_vpps_codes_and_leave_nothing() {
     );
     drop(opened);
     let missing = HostBackend.open_af_packet(&AfPacketRequest {
+        namespace: None,
         host_if_name: "cv-none".into(),
     });
     assert_eq!(missing.err().map(|error| error.retval()), Some(-71));
@@ -266,6 +268,7 @@ fn losing_the_host_side_is_a_fault_not_a_crash() {
     let attached = node.within(|| {
         HostBackend
             .open_af_packet(&AfPacketRequest {
+                namespace: None,
                 host_if_name: "veth1".into(),
             })
             .unwrap()

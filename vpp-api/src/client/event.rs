@@ -2,6 +2,8 @@
 
 use crate::message::{Message, decode_message};
 use crate::messages::interface::SwInterfaceEvent;
+use crate::messages::ip_neighbor::IpNeighborEventV2;
+use crate::messages::wireguard::WireguardPeerEvent;
 use crate::table::MessageTable;
 
 /// Something VPP reported to its subscribers.
@@ -10,9 +12,17 @@ use crate::table::MessageTable;
 pub enum VppEvent {
     /// An interface came, went or changed its state.
     SwInterface(SwInterfaceEvent),
+    /// A neighbour came, changed or went.
+    Neighbor(IpNeighborEventV2),
+    /// A WireGuard peer was reached or lost.
+    WireguardPeer(WireguardPeerEvent),
 }
 
 type Decoder = fn(&[u8]) -> Option<VppEvent>;
+
+fn read<M: Message>(bytes: &[u8]) -> Option<M> {
+    decode_message(bytes).ok().map(|(_, _, event)| event)
+}
 
 /// Ids of the events we know, as this VPP numbers them.
 #[derive(Debug)]
@@ -20,11 +30,17 @@ pub(super) struct EventIds(Vec<(u16, Decoder)>);
 
 impl EventIds {
     pub(super) fn new(table: &MessageTable) -> Self {
-        let known: [(&str, Decoder); 1] = [(SwInterfaceEvent::NAME_CRC, |bytes| {
-            decode_message::<SwInterfaceEvent>(bytes)
-                .ok()
-                .map(|(_, _, event)| VppEvent::SwInterface(event))
-        })];
+        let known: [(&str, Decoder); 3] = [
+            (SwInterfaceEvent::NAME_CRC, |bytes| {
+                read(bytes).map(VppEvent::SwInterface)
+            }),
+            (IpNeighborEventV2::NAME_CRC, |bytes| {
+                read(bytes).map(VppEvent::Neighbor)
+            }),
+            (WireguardPeerEvent::NAME_CRC, |bytes| {
+                read(bytes).map(VppEvent::WireguardPeer)
+            }),
+        ];
         Self(
             known
                 .into_iter()

@@ -9,6 +9,7 @@ use crate::message::Message;
 use crate::message::message_id;
 use crate::messages::acl::{AclDelReply, AclStatsIntfCountersEnable};
 use crate::messages::nat44_ed::{Nat44EdVrfTablesDetails, Nat44EdVrfTablesV2Dump};
+use crate::messages::policer::{PolicerInputReply, PolicerInputV2, PolicerOutputReply, PolicerOutputV2};
 use crate::table::MessageTable;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -193,9 +194,11 @@ impl Shared {
 
     /// The id VPP uses by mistake for the answer to `request`: that of another message with the same layout.
     pub(super) fn stand_in(&self, request: &str) -> Option<u16> {
-        const MISTAKEN: [(&str, &str); 2] = [
+        const MISTAKEN: [(&str, &str); 4] = [
             (AclStatsIntfCountersEnable::NAME, AclDelReply::NAME_CRC),
             (Nat44EdVrfTablesV2Dump::NAME, Nat44EdVrfTablesDetails::NAME_CRC),
+            (PolicerInputV2::NAME, PolicerInputReply::NAME_CRC),
+            (PolicerOutputV2::NAME, PolicerOutputReply::NAME_CRC),
         ];
         let (_, answer) = MISTAKEN.iter().find(|(name, _)| *name == request)?;
         self.table.id(answer)

@@ -155,6 +155,80 @@ crate::messages! {
         mode: RxMode,
     } ack SwInterfaceSetRxModeReply;
 
+    /// The mode that devices get which are made from now on. INVALID_VALUE for anything but polling, interrupt and
+    /// adaptive.
+    request SwInterfaceSetDefaultRxMode("sw_interface_set_default_rx_mode", "776b4837") {
+        mode: RxMode,
+    } ack SwInterfaceSetDefaultRxModeReply;
+
+    /// The mode that devices get which are made from now on.
+    request SwInterfaceGetDefaultRxMode("sw_interface_get_default_rx_mode", "51077d14") {}
+    reply SwInterfaceGetDefaultRxModeReply("sw_interface_get_default_rx_mode_reply", "2339da5a") {
+        retval: i32,
+        mode: RxMode,
+    };
+
+    /// Which thread reads a queue. UNIMPLEMENTED for an unknown queue or worker.
+    request SwInterfaceSetRxPlacement("sw_interface_set_rx_placement", "db65f3c9") {
+        sw_if_index: InterfaceIndex,
+        queue_id: u32,
+        worker_id: u32,
+        /// Back to the main thread.
+        is_main: bool,
+    } ack SwInterfaceSetRxPlacementReply;
+
+    /// Lists queues and the threads that read them.
+    dump SwInterfaceRxPlacementDump("sw_interface_rx_placement_dump", "f9e6675e") {
+        /// [`NO_INDEX`](crate::types::NO_INDEX) is all.
+        sw_if_index: InterfaceIndex,
+    } client_details SwInterfaceRxPlacementDetails("sw_interface_rx_placement_details", "9e44a7ce") {
+        sw_if_index: InterfaceIndex,
+        queue_id: u32,
+        /// A thread: 0 is the main one.
+        worker_id: u32,
+        mode: RxMode,
+    };
+
+    /// Which threads write to a queue.
+    request SwInterfaceSetTxPlacement("sw_interface_set_tx_placement", "4e0cd5ff") {
+        sw_if_index: InterfaceIndex,
+        queue_id: u32,
+        array_size: u32 = count(threads),
+        threads: u32[array_size],
+    } ack SwInterfaceSetTxPlacementReply;
+
+    /// Lists queues and the threads that write to them. NO_SUCH_ENTRY when there is no queue at all.
+    get SwInterfaceTxPlacementGet("sw_interface_tx_placement_get", "47250981") {
+        /// 0 is the start.
+        cursor: u32,
+        /// [`NO_INDEX`](crate::types::NO_INDEX) is all.
+        sw_if_index: InterfaceIndex,
+    } client_details SwInterfaceTxPlacementDetails("sw_interface_tx_placement_details", "00381a2e") {
+        sw_if_index: InterfaceIndex,
+        queue_id: u32,
+        /// Whether several threads write to it.
+        shared: u8,
+        array_size: u32 = count(threads),
+        threads: u32[array_size],
+    } stream_reply SwInterfaceTxPlacementGetReply("sw_interface_tx_placement_get_reply", "53b48f5d") {
+        retval: i32,
+        cursor: u32,
+    };
+
+    /// Whether frames to any MAC address are accepted. INVALID_VALUE unless ethernet.
+    request SwInterfaceSetPromisc("sw_interface_set_promisc", "d40860d4") {
+        sw_if_index: InterfaceIndex,
+        promisc_on: bool,
+    } ack SwInterfaceSetPromiscReply;
+
+    /// Marks all addresses.
+    request SwInterfaceAddressReplaceBegin("sw_interface_address_replace_begin", "51077d14") {}
+    ack SwInterfaceAddressReplaceBeginReply;
+
+    /// Removes the marked addresses that were not added again.
+    request SwInterfaceAddressReplaceEnd("sw_interface_address_replace_end", "51077d14") {}
+    ack SwInterfaceAddressReplaceEndReply;
+
     /// Creates `loopN` with the lowest free N; a zero MAC lets VPP choose.
     request CreateLoopback("create_loopback", "42bb5d22") {
         mac_address: MacAddress,

@@ -1,8 +1,8 @@
 //! Tables, routes and addresses (VPP: `vnet/ip/ip.api`).
 
 use crate::types::{
-    Address, AddressFamily, AddressWithPrefix, InterfaceIndex, Ip6Address, IpFlowHashConfigV2, IpRoute,
-    IpRouteV2, IpTable, Prefix,
+    Address, AddressFamily, AddressWithPrefix, FibPath, InterfaceIndex, Ip6Address, IpFlowHashConfigV2,
+    IpRoute, IpRouteV2, IpTable, Prefix,
 };
 
 crate::wire_struct! {
@@ -15,6 +15,17 @@ crate::wire_struct! {
         table_id: u32,
         nh: Address,
         path_mtu: u16,
+    }
+}
+
+crate::wire_struct! {
+    /// Where punted packets of an interface go.
+    pub struct PuntRedirectV2("punt_redirect_v2") {
+        /// [`NO_INDEX`](crate::types::NO_INDEX) is any that has no redirection of its own.
+        rx_sw_if_index: InterfaceIndex,
+        af: AddressFamily,
+        n_paths: u32 = count(paths),
+        paths: FibPath[n_paths],
     }
 }
 
@@ -180,10 +191,31 @@ crate::messages! {
         ip: Ip6Address,
     } ack SwInterfaceIp6SetLinkLocalAddressReply;
 
-    /// Sets or removes (MTU 0) the MTU towards a peer.
+    /// Sets or removes (MTU 0 or 65535) the MTU towards a peer. NO_SUCH_TABLE.
     request IpPathMtuUpdate("ip_path_mtu_update", "10bbe5cb") {
         pmtu: IpPathMtu,
     } ack IpPathMtuUpdateReply;
+
+    /// Marks all MTUs towards peers.
+    request IpPathMtuReplaceBegin("ip_path_mtu_replace_begin", "51077d14") {} ack IpPathMtuReplaceBeginReply;
+
+    /// Removes the marked ones that were not set again.
+    request IpPathMtuReplaceEnd("ip_path_mtu_replace_end", "51077d14") {} ack IpPathMtuReplaceEndReply;
+
+    /// Sends what VPP would punt of one family, received on an interface, along paths instead.
+    request AddDelIpPuntRedirectV2("add_del_ip_punt_redirect_v2", "9e804227") {
+        is_add: bool,
+        punt: PuntRedirectV2,
+    } ack AddDelIpPuntRedirectV2Reply;
+
+    /// Lists redirections.
+    dump IpPuntRedirectV2Dump("ip_punt_redirect_v2_dump", "d817a484") {
+        /// [`NO_INDEX`](crate::types::NO_INDEX) is all.
+        sw_if_index: InterfaceIndex,
+        af: AddressFamily,
+    } details IpPuntRedirectV2Details("ip_punt_redirect_v2_details", "7ba42e1d") {
+        punt: PuntRedirectV2,
+    };
 
     /// Lists MTUs towards peers.
     get IpPathMtuGet("ip_path_mtu_get", "f75ba505") {

@@ -11,6 +11,14 @@ crate::wire_enum! {
     }
 }
 
+crate::wire_enum! {
+    /// What has become of a neighbour.
+    pub flags IpNeighborEventFlags("ip_neighbor_event_flags"): u32 {
+        IP_NEIGHBOR_API_EVENT_FLAG_ADDED = 1,
+        IP_NEIGHBOR_API_EVENT_FLAG_REMOVED = 2,
+    }
+}
+
 crate::wire_struct! {
     /// One neighbour.
     pub struct IpNeighbor("ip_neighbor") {
@@ -39,6 +47,67 @@ crate::messages! {
     } details IpNeighborDetails("ip_neighbor_details", "e29d79f0") {
         /// Seconds.
         age: f64,
+        neighbor: IpNeighbor,
+    };
+
+    /// Bounds the learned neighbours of one family.
+    request IpNeighborConfig("ip_neighbor_config", "f4a5cf44") {
+        af: AddressFamily,
+        max_number: u32,
+        /// Seconds after which one is asked again and then forgotten; 0 is never.
+        max_age: u32,
+        /// Whether the oldest makes room for a new one.
+        recycle: bool,
+    } ack IpNeighborConfigReply;
+
+    /// The bounds of one family.
+    request IpNeighborConfigGet("ip_neighbor_config_get", "a5db7bf7") {
+        af: AddressFamily,
+    } reply IpNeighborConfigGetReply("ip_neighbor_config_get_reply", "798e6fdd") {
+        retval: i32,
+        af: AddressFamily,
+        max_number: u32,
+        max_age: u32,
+        recycle: bool,
+    };
+
+    /// Marks all neighbours, static ones included.
+    request IpNeighborReplaceBegin("ip_neighbor_replace_begin", "51077d14") {} ack IpNeighborReplaceBeginReply;
+
+    /// Removes the marked neighbours that were not added again.
+    request IpNeighborReplaceEnd("ip_neighbor_replace_end", "51077d14") {} ack IpNeighborReplaceEndReply;
+
+    /// Subscribes to [`IpNeighborEvent`], which come for additions and removals alike; prefer
+    /// [`WantIpNeighborEventsV2`].
+    request WantIpNeighborEvents("want_ip_neighbor_events", "73e70a86") {
+        enable: bool,
+        /// Echoed in events.
+        pid: u32,
+        /// Zero is any: an IPv6 zero for any IPv6 address.
+        ip: Address,
+        /// [`NO_INDEX`](crate::types::NO_INDEX) and 0 are any. To one address its interface must be given.
+        sw_if_index: InterfaceIndex,
+    } ack WantIpNeighborEventsReply;
+
+    /// A neighbour was added, changed or removed.
+    event IpNeighborEvent("ip_neighbor_event", "bdb092b2") {
+        neighbor: IpNeighbor,
+    };
+
+    /// Subscribes to [`IpNeighborEventV2`]; a second time changes nothing.
+    request WantIpNeighborEventsV2("want_ip_neighbor_events_v2", "73e70a86") {
+        enable: bool,
+        /// Echoed in events.
+        pid: u32,
+        /// As of [`WantIpNeighborEvents`].
+        ip: Address,
+        /// As of [`WantIpNeighborEvents`].
+        sw_if_index: InterfaceIndex,
+    } ack WantIpNeighborEventsV2Reply;
+
+    /// A neighbour was added or changed (both say "added"), or removed.
+    event IpNeighborEventV2("ip_neighbor_event_v2", "c1d53dc0") {
+        flags: IpNeighborEventFlags,
         neighbor: IpNeighbor,
     };
 

@@ -3,8 +3,10 @@
 pub mod abf;
 pub mod acl;
 pub mod af_packet;
+pub mod af_xdp;
 pub mod cnat;
 pub mod feature;
+pub mod graph;
 pub mod interface;
 pub mod ip;
 pub mod ip6_nd;
@@ -16,9 +18,14 @@ pub mod l3xc;
 pub mod memclnt;
 pub mod memif;
 pub mod nat44_ed;
+pub mod policer;
+pub mod punt;
 pub mod sr;
 pub mod tapv2;
 pub mod teib;
+pub mod tracedump;
+pub mod tracenode;
+pub mod urpf;
 pub mod vlib;
 pub mod vpe;
 pub mod vxlan;
@@ -31,8 +38,10 @@ pub const ALL: &[(&str, &[MessageInfo])] = &[
     ("abf", abf::MESSAGES),
     ("acl", acl::MESSAGES),
     ("af_packet", af_packet::MESSAGES),
+    ("af_xdp", af_xdp::MESSAGES),
     ("cnat", cnat::MESSAGES),
     ("feature", feature::MESSAGES),
+    ("graph", graph::MESSAGES),
     ("interface", interface::MESSAGES),
     ("ip", ip::MESSAGES),
     ("ip6_nd", ip6_nd::MESSAGES),
@@ -45,8 +54,13 @@ pub const ALL: &[(&str, &[MessageInfo])] = &[
     ("memif", memif::MESSAGES),
     ("sr", sr::MESSAGES),
     ("nat44_ed", nat44_ed::MESSAGES),
+    ("policer", policer::MESSAGES),
+    ("punt", punt::MESSAGES),
     ("tapv2", tapv2::MESSAGES),
     ("teib", teib::MESSAGES),
+    ("tracedump", tracedump::MESSAGES),
+    ("tracenode", tracenode::MESSAGES),
+    ("urpf", urpf::MESSAGES),
     ("vlib", vlib::MESSAGES),
     ("vpe", vpe::MESSAGES),
     ("vxlan", vxlan::MESSAGES),

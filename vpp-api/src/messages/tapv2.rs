@@ -60,6 +60,41 @@ crate::messages! {
         sw_if_index: InterfaceIndex,
     };
 
+    /// Creates a tap; deprecated.
+    request TapCreateV2("tap_create_v2", "2d0d6570") {
+        /// [`NO_INDEX`](crate::types::NO_INDEX) is the lowest free.
+        id: u32,
+        use_random_mac: bool,
+        mac_address: MacAddress,
+        num_rx_queues: u8,
+        tx_ring_sz: u16,
+        rx_ring_sz: u16,
+        host_mtu_set: bool,
+        host_mtu_size: u32,
+        host_mac_addr_set: bool,
+        host_mac_addr: MacAddress,
+        host_ip4_prefix_set: bool,
+        host_ip4_prefix: Ip4AddressWithPrefix,
+        host_ip6_prefix_set: bool,
+        host_ip6_prefix: Ip6AddressWithPrefix,
+        host_ip4_gw_set: bool,
+        host_ip4_gw: Ip4Address,
+        host_ip6_gw_set: bool,
+        host_ip6_gw: Ip6Address,
+        tap_flags: TapFlags,
+        host_namespace_set: bool,
+        host_namespace: string[64],
+        host_if_name_set: bool,
+        host_if_name: string[64],
+        host_bridge_set: bool,
+        host_bridge: string[64],
+        /// VPP stores it without a terminator: leave it empty, tag the interface afterwards.
+        tag: string[],
+    } reply TapCreateV2Reply("tap_create_v2_reply", "5383d31f") {
+        retval: i32,
+        sw_if_index: InterfaceIndex,
+    };
+
     /// Deletes a tap, the host side too.
     request TapDeleteV2("tap_delete_v2", "f9e6675e") {
         sw_if_index: InterfaceIndex,

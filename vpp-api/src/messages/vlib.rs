@@ -1,5 +1,20 @@
 //! The packet graph and the debug command line (VPP: `vlib/vlib.api`).
 
+crate::wire_struct! {
+    /// One thread.
+    pub struct ThreadData("thread_data") {
+        /// 0 is the main thread.
+        id: u32,
+        name: string[64],
+        /// Empty for the main thread, else such as `workers`.
+        type_: string[64],
+        pid: u32,
+        cpu_id: u32,
+        core: u32,
+        cpu_socket: u32,
+    }
+}
+
 crate::messages! {
     /// Runs a debug command; for diagnostics only.
     request CliInband("cli_inband", "f8377302") {
@@ -11,7 +26,14 @@ crate::messages! {
         reply: string[],
     };
 
-    /// Index of a graph node.
+    /// Lists threads.
+    request ShowThreads("show_threads", "51077d14") {} reply ShowThreadsReply("show_threads_reply", "efd78e83") {
+        retval: i32,
+        count: u32 = count(thread_data),
+        thread_data: ThreadData[count],
+    };
+
+    /// Index of a graph node. NO_SUCH_NODE.
     request GetNodeIndex("get_node_index", "f1984c64") {
         node_name: string[64],
     } reply GetNodeIndexReply("get_node_index_reply", "a8600b89") {
@@ -28,7 +50,7 @@ crate::messages! {
         next_index: u32,
     };
 
-    /// Finds the arc between two graph nodes.
+    /// Finds the arc between two graph nodes. NO_SUCH_NODE, NO_SUCH_NODE2, NO_SUCH_ENTRY without an arc.
     request GetNextIndex("get_next_index", "2457116d") {
         node_name: string[64],
         next_name: string[64],

@@ -1,7 +1,10 @@
 //! What kills VPP 26.06 never leaves the client.
 
 use crate::server::{Connection, Server};
-use vpp_api::messages::{abf::*, acl::*, cnat::*, ip::*, ipsec::*, memclnt::*, sr::*, wireguard::*};
+use vpp_api::messages::{
+    abf::*, acl::*, cnat::*, feature::*, ip::*, ipsec::*, memclnt::*, policer::*, sr::*, tracedump::*,
+    vlib::*, wireguard::*,
+};
 use vpp_api::types::*;
 use vpp_api::{Client, Error, Options, Pending};
 
@@ -331,4 +334,87 @@ async fn an_association_deleted_twice_or_in_use() {
     vpp.answer(header, &IpsecSadEntryDelReply::default()).await;
     add.await.unwrap();
     again.await.unwrap();
+}
+
+/// Answers the next request.
+async fn answer<M: vpp_api::Message, R: vpp_api::Message>(vpp: &mut Connection, reply: &R) {
+    let (header, _) = vpp.expect::<M>().await;
+    vpp.answer(header, reply).await;
+}
+
+#[tokio::test]
+async fn a_policer_that_is_applied_twice_or_was_never_applied() {
+    let (client, mut vpp) = Server::start().pair(Options::default()).await;
+    let input = |apply| PolicerInputV2 {
+        policer_index: 0,
+        sw_if_index: 3,
+        apply,
+    };
+    let pending = client.send(input(false));
+    refused(&client, &mut vpp, pending, "never there").await;
+    let applied = client.send(input(true));
+    // VPP's answer is that of the first version.
+    answer::<PolicerInputV2, _>(&mut vpp, &PolicerInputReply { retval: 0 }).await;
+    applied.await.unwrap();
+    let pending = client.send(input(true));
+    refused(&client, &mut vpp, pending, "take it away first").await;
+    let taken = client.send(input(false));
+    answer::<PolicerInputV2, _>(&mut vpp, &PolicerInputReply { retval: 0 }).await;
+    taken.await.unwrap();
+}
+
+#[tokio::test]
+async fn features_that_look_for_what_was_not_set() {
+    let (client, mut vpp) = Server::start().pair(Options::default()).await;
+    for feature_name in [
+        "policer-input",
+        "policer-output",
+        "ip4-rx-urpf-strict",
+        "ip6-tx-urpf-loose",
+    ] {
+        let pending = client.send(FeatureEnableDisable {
+            sw_if_index: 1,
+            enable: true,
+            arc_name: "ip4-unicast".to_owned(),
+            feature_name: feature_name.to_owned(),
+        });
+        refused(&client, &mut vpp, pending, "kills VPP").await;
+    }
+    let pending = client.send(IpPuntPolice {
+        policer_index: 4,
+        is_add: true,
+        is_ip6: false,
+    });
+    refused(&client, &mut vpp, pending, "policer 4").await;
+}
+
+#[tokio::test]
+async fn traces_by_a_node_that_nobody_asked_for() {
+    let (client, mut vpp) = Server::start().pair(Options::default()).await;
+    let capture = |node_index| TraceCapturePackets {
+        node_index,
+        max_packets: 1,
+        ..Default::default()
+    };
+    let pending = client.send(capture(7));
+    refused(&client, &mut vpp, pending, "get_node_index").await;
+    let pending = client.send(TraceSetFilters {
+        flag: TraceFilterFlag::TRACE_FF_INCLUDE_NODE,
+        count: 1,
+        node_index: NO_INDEX,
+        ..Default::default()
+    });
+    refused(&client, &mut vpp, pending, "get_node_index").await;
+    let asked = client.send(GetNodeIndex {
+        node_name: "virtio-input".to_owned(),
+    });
+    let reply = GetNodeIndexReply {
+        retval: 0,
+        node_index: 7,
+    };
+    answer::<GetNodeIndex, _>(&mut vpp, &reply).await;
+    asked.await.unwrap();
+    let captured = client.send(capture(7));
+    answer::<TraceCapturePackets, _>(&mut vpp, &TraceCapturePacketsReply { retval: 0 }).await;
+    captured.await.unwrap();
 }

@@ -1,5 +1,6 @@
 //! AF_PACKET: a raw socket on a host device of this process's own network namespace.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
@@ -21,6 +22,8 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 
 struct AfPacket {
     socket: OwnedFd,
+    /// Where the device is; own namespace if absent.
+    namespace: Option<File>,
     mtu: usize,
     index: u32,
     /// We made the device promiscuous and have to undo it.
@@ -31,7 +34,8 @@ struct AfPacket {
 /// frames this host sends through the same device.
 pub fn open(request: &AfPacketRequest) -> Result<Attached, DeviceError> {
     let name = request.host_if_name.as_str();
-    let link = netns::within(None, |netlink| {
+    let namespace = request.namespace.as_deref().map(netns::open).transpose()?;
+    let (link, socket) = netns::within(namespace.as_ref(), |netlink| {
         let link = netlink
             .link(name)
             .ok_or_else(|| DeviceError::NoSuchDevice(name.to_owned()))?;
@@ -39,8 +43,29 @@ pub fn open(request: &AfPacketRequest) -> Result<Attached, DeviceError> {
         if !link.promiscuous {
             netlink.set_promiscuous(link.index, true)?;
         }
-        Ok(link)
+        let socket = packet_socket(name, link.index)?;
+        Ok((link, socket))
     })?;
+    // Over the system's limit with CAP_NET_ADMIN; without it the default size does.
+    if let Err(errno) = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER) {
+        tracing::debug!(%errno, device = name, "receive buffer stays at its default");
+    }
+    let device = AfPacket {
+        socket,
+        namespace,
+        mtu: usize::try_from(link.mtu).unwrap_or(usize::MAX),
+        index: link.index,
+        promiscuous: !link.promiscuous,
+    };
+    Ok(Attached {
+        device: Box::new(device),
+        host_name: name.to_owned(),
+        mtu: link.mtu,
+    })
+}
+
+/// A socket on a device of the calling thread's network namespace that hears what the device receives.
+fn packet_socket(name: &str, index: u32) -> Result<OwnedFd, DeviceError> {
     let failed = |step: &'static str| {
         move |errno: Errno| DeviceError::Socket {
             step,
@@ -52,7 +77,7 @@ pub fn open(request: &AfPacketRequest) -> Result<Attached, DeviceError> {
         .map_err(failed("open packet socket"))?;
     // Until it is bound the socket hears every device: let nothing in, and throw away what came before the filter.
     filter(&socket, &[SockFilter::new(BPF_RETURN, 0, 0, 0)])?;
-    bind(socket.as_raw_fd(), &address_of(name, link.index)?).map_err(failed("bind packet socket"))?;
+    bind(socket.as_raw_fd(), &address_of(name, index)?).map_err(failed("bind packet socket"))?;
     let mut discard = [0; 64];
     while recv(
         socket.as_raw_fd(),
@@ -62,21 +87,7 @@ pub fn open(request: &AfPacketRequest) -> Result<Attached, DeviceError> {
     .is_ok()
     {}
     filter(&socket, &INCOMING_ONLY)?;
-    // Over the system's limit with CAP_NET_ADMIN; without it the default size does.
-    if let Err(errno) = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER) {
-        tracing::debug!(%errno, device = name, "receive buffer stays at its default");
-    }
-    let device = AfPacket {
-        socket,
-        mtu: usize::try_from(link.mtu).unwrap_or(usize::MAX),
-        index: link.index,
-        promiscuous: !link.promiscuous,
-    };
-    Ok(Attached {
-        device: Box::new(device),
-        host_name: name.to_owned(),
-        mtu: link.mtu,
-    })
+    Ok(socket)
 }
 
 /// `ret #k` of classic BPF.
@@ -132,16 +143,22 @@ impl Device for AfPacket {
 
     fn is_up(&self) -> bool {
         let index = usize::try_from(self.index).unwrap_or(0);
-        getifaddrs().is_ok_and(|mut devices| {
-            devices.any(|device| {
-                let own = device
-                    .address
-                    .as_ref()
-                    .and_then(|address| address.as_link_addr())
-                    .map(LinkAddr::ifindex);
-                own == Some(index) && device.flags.contains(InterfaceFlags::IFF_UP)
+        let is_up = || {
+            getifaddrs().is_ok_and(|mut devices| {
+                devices.any(|device| {
+                    let own = device
+                        .address
+                        .as_ref()
+                        .and_then(|address| address.as_link_addr())
+                        .map(LinkAddr::ifindex);
+                    own == Some(index) && device.flags.contains(InterfaceFlags::IFF_UP)
+                })
             })
-        })
+        };
+        match &self.namespace {
+            None => is_up(),
+            there => netns::within(there.as_ref(), |_| Ok(is_up())).unwrap_or(false),
+        }
     }
 
     fn readiness(&self) -> Option<BorrowedFd<'_>> {
@@ -152,7 +169,9 @@ impl Device for AfPacket {
 impl Drop for AfPacket {
     fn drop(&mut self) {
         if self.promiscuous
-            && let Err(error) = netns::within(None, |netlink| netlink.set_promiscuous(self.index, false))
+            && let Err(error) = netns::within(self.namespace.as_ref(), |netlink| {
+                netlink.set_promiscuous(self.index, false)
+            })
         {
             tracing::debug!(%error, index = self.index, "host device is gone or stays promiscuous");
         }

@@ -49,8 +49,10 @@ pub struct TapRequest {
 /// What a device needs to become VPP's `af_packet_create_v3`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AfPacketRequest {
-    /// Existing device in this process's own network namespace.
+    /// Existing device.
     pub host_if_name: String,
+    /// Where it is, as in [`TapRequest`]; own namespace if absent.
+    pub namespace: Option<String>,
 }
 
 /// An opened device and what the host said about it.

@@ -1,5 +1,5 @@
 //! Addresses of interfaces, borrowed addresses, and the tables they are bound to.
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::Vpp;
 use super::fib::source;
@@ -14,6 +14,9 @@ impl Vpp {
     pub fn add_address(&mut self, sw_if_index: u32, prefix: Prefix) -> OpResult {
         let family = prefix.family();
         let table = self.interface_mut(sw_if_index)?.table[family.index()];
+        if self.stale_addresses.remove(&(sw_if_index, prefix)) {
+            return Ok(());
+        }
         if !prefix.is_valid() {
             return Err(retval::ADDRESS_LENGTH_MISMATCH.into());
         }
@@ -24,7 +27,7 @@ impl Vpp {
                         && (has.contains(prefix.address) || prefix.contains(has.address));
                     let sibling =
                         index == sw_if_index && has.len == prefix.len && has.address != prefix.address;
-                    overlap && !sibling
+                    overlap && !sibling && !self.stale_addresses.contains(&(index, *has))
                 })
         });
         if clash {
@@ -33,6 +36,11 @@ impl Vpp {
                 Family::V6 => retval::DUPLICATE_IF_ADDRESS,
             }
             .into());
+        }
+        // In a replacement an address may move.
+        let moved = self.stale_addresses.iter().find(|(_, stale)| *stale == prefix);
+        if let Some((from, _)) = moved.copied() {
+            self.del_address(from, prefix)?;
         }
         self.interface_mut(sw_if_index)?.addresses.push(prefix);
         self.install_interface_routes(sw_if_index, table, prefix, true);
@@ -49,9 +57,37 @@ impl Vpp {
             return Err(retval::ADDRESS_NOT_FOUND_FOR_INTERFACE.into());
         };
         interface.addresses.remove(at);
-        let table = interface.table[family.index()];
+        self.stale_addresses.remove(&(sw_if_index, prefix));
+        let table = self.table_of(sw_if_index, family);
         self.install_interface_routes(sw_if_index, table, prefix, false);
         self.nat44_address_changed(sw_if_index, prefix, false);
+        Ok(())
+    }
+
+    /// `sw_interface_address_replace_begin`.
+    pub fn address_replace_begin(&mut self) {
+        let all = self.interfaces.iter();
+        self.stale_addresses = all
+            .flat_map(|(index, i)| i.addresses.iter().map(move |prefix| (index, *prefix)))
+            .collect();
+    }
+
+    /// `sw_interface_address_replace_end`.
+    pub fn address_replace_end(&mut self) {
+        for (sw_if_index, prefix) in std::mem::take(&mut self.stale_addresses) {
+            // Those that went with their interface are gone already.
+            let _ = self.del_address(sw_if_index, prefix);
+        }
+    }
+
+    /// `sw_interface_ip6_set_link_local_address`, which switches IPv6 on.
+    ///
+    /// # Errors
+    /// −2 unknown interface.
+    pub fn set_link_local_address(&mut self, sw_if_index: u32, address: Ipv6Addr) -> OpResult {
+        let interface = self.interface_mut(sw_if_index)?;
+        interface.link_local = Some(address);
+        interface.ip_enabled[Family::V6.index()] = true;
         Ok(())
     }
 
@@ -138,6 +174,7 @@ impl Vpp {
         let table = &mut self.interface_mut(sw_if_index)?.table[family.index()];
         let before = std::mem::replace(table, table_id);
         self.teib_rebind(sw_if_index, family, before, table_id);
+        self.urpf.table_bound(sw_if_index, family, table_id);
         Ok(())
     }
 
@@ -160,7 +197,7 @@ impl Vpp {
             .map(|p| p.address);
         match family {
             Family::V4 => best,
-            Family::V6 => best.or_else(|| Some(IpAddr::V6(holder.mac.link_local()))),
+            Family::V6 => best.or_else(|| Some(IpAddr::V6(holder.link_local_address()))),
         }
     }
 
@@ -172,7 +209,7 @@ impl Vpp {
         let own = |index: u32| {
             self.interfaces
                 .get(index)
-                .is_some_and(|i| self.ip_active(i, Family::V6) && i.mac.link_local() == address)
+                .is_some_and(|i| self.ip_active(i, Family::V6) && i.link_local_address() == address)
         };
         own(sw_if_index) || own(self.address_holder(sw_if_index))
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Vpp;
 use super::cnat::CnatNode;
-use super::types::{Family, OpResult, retval};
+use super::types::{Family, OpError, OpResult, retval};
 
 pub(crate) const IP4_UNICAST: &str = "ip4-unicast";
 pub(crate) const IP6_UNICAST: &str = "ip6-unicast";
@@ -40,7 +40,7 @@ const CNAT: [(&str, &str); 8] = [
 ];
 
 /// Those that are counted here.
-const COUNTED: [(&str, &str); 16] = [
+const COUNTED: [(&str, &str); 20] = [
     (IP4_UNICAST, "nat-pre-in2out"),
     (IP4_UNICAST, "nat-pre-out2in"),
     (IP4_UNICAST, "nat44-ed-classify"),
@@ -57,7 +57,14 @@ const COUNTED: [(&str, &str); 16] = [
     (IP4_OUTPUT, "ip4-tx-urpf-strict"),
     (IP6_OUTPUT, "ip6-tx-urpf-loose"),
     (IP6_OUTPUT, "ip6-tx-urpf-strict"),
+    (IP4_UNICAST, "trace-filtering"),
+    (IP6_UNICAST, "trace-filtering"),
+    (IP4_UNICAST, "pcap-filtering"),
+    (IP6_UNICAST, "pcap-filtering"),
 ];
+
+/// Features that look up what their own API has set for the interface, and kill VPP with the first packet where it has not.
+const SET_BY_API: [&str; 2] = ["policer", "urpf"];
 
 /// How often each feature is on, by interface.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +109,8 @@ impl Vpp {
     /// `feature_enable_disable`.
     ///
     /// # Errors
-    /// −2 unknown interface, −7 a pair of names that is not known (also: of a plugin that is not modelled).
+    /// −2 unknown interface, −7 a pair of names that is not known (also: of a plugin that is not modelled). Fatal for a
+    /// policer or a reverse path check that the interface does not have: the first packet kills VPP.
     pub fn feature_enable_disable(
         &mut self,
         sw_if_index: u32,
@@ -118,6 +126,25 @@ impl Vpp {
         }
         let known = COUNTED.iter().find(|known| **known == (arc, feature));
         let (arc, feature) = known.ok_or(retval::INVALID_VALUE)?;
+        if enable && SET_BY_API.iter().any(|part| feature.contains(part)) {
+            let is_input = arc.ends_with("unicast");
+            let family = if arc.starts_with("ip6") {
+                Family::V6
+            } else {
+                Family::V4
+            };
+            let is_set = if feature.starts_with("policer") {
+                self.policers.applied(is_input, sw_if_index).is_some()
+            } else {
+                self.urpf.get(sw_if_index, family, is_input).is_some()
+            };
+            if !is_set {
+                return Err(OpError::Fatal(format!(
+                    "{feature} is switched on by name on interface {sw_if_index}, for which nothing was set: the first \
+                     packet kills VPP"
+                )));
+            }
+        }
         self.features.switch(arc, feature, sw_if_index, enable);
         Ok(())
     }

@@ -1,4 +1,7 @@
 //! Interfaces: kinds, names, flags, addresses, tables, counters, events.
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
 use super::pool::Pool;
 use super::types::{Family, Mac, OpError, OpResult, Prefix, retval};
 use super::{Vpp, fib};
@@ -50,6 +53,9 @@ pub enum Kind {
     },
     Tap(TapConfig),
     AfPacket {
+        host_if_name: String,
+    },
+    AfXdp {
         host_if_name: String,
     },
     Memif(MemifConfig),
@@ -110,10 +116,28 @@ pub struct Interface {
     pub table: [u32; 2],
     /// `sw_interface_ip4/ip6_enable_disable`.
     pub ip_enabled: [bool; 2],
+    /// The link-local address that was set, in place of that made of the MAC.
+    pub link_local: Option<Ipv6Addr>,
+    /// How its queues are read, if it has any: 1 polling, 2 interrupt, 3 adaptive.
+    pub rx_mode: u32,
     pub counters: Counters,
 }
 
 impl Interface {
+    /// The address by which it is known on its link.
+    pub fn link_local_address(&self) -> Ipv6Addr {
+        self.link_local.unwrap_or_else(|| self.mac.link_local())
+    }
+
+    /// Whether it has a queue that is read: devices do, and a memif once its peer is there.
+    pub fn has_queue(&self) -> bool {
+        match self.kind {
+            Kind::Tap(_) | Kind::AfPacket { .. } | Kind::AfXdp { .. } => true,
+            Kind::Memif(_) => self.carrier,
+            _ => false,
+        }
+    }
+
     pub fn link_up(&self) -> bool {
         self.admin_up && self.carrier
     }
@@ -129,7 +153,11 @@ impl Interface {
             Kind::Local | Kind::Ipip { .. } | Kind::IpsecItf | Kind::Wireguard { .. } => false,
             Kind::Vxlan { is_l3, .. } => !is_l3,
             Kind::Memif(config) => config.mode == 0,
-            Kind::Loopback { .. } | Kind::Bvi { .. } | Kind::Tap(_) | Kind::AfPacket { .. } => true,
+            Kind::Loopback { .. }
+            | Kind::Bvi { .. }
+            | Kind::Tap(_)
+            | Kind::AfPacket { .. }
+            | Kind::AfXdp { .. } => true,
         }
     }
 
@@ -153,6 +181,15 @@ pub struct InterfaceEvent {
 
 const DEFAULT_MTU: u16 = 9000;
 
+/// `rx_mode`: polling, as new devices are read but those of AF_PACKET.
+pub(crate) const RX_POLLING: u32 = 1;
+const RX_INTERRUPT: u32 = 2;
+const RX_ADAPTIVE: u32 = 3;
+const RX_DEFAULT: u32 = 4;
+
+/// VPP's answer where a device does not do what it is asked.
+const UNIMPLEMENTED: i32 = -9;
+
 impl Vpp {
     pub(crate) fn new_interface(
         &mut self,
@@ -168,6 +205,11 @@ impl Vpp {
         };
         let carrier = !matches!(kind, Kind::Memif(_) | Kind::Local);
         let sw_if_index = self.interfaces.next_index();
+        Arc::make_mut(&mut self.graph).interface_added(&name);
+        let rx_mode = match kind {
+            Kind::AfPacket { .. } => RX_INTERRUPT,
+            _ => self.default_rx_mode,
+        };
         self.interfaces.insert(Interface {
             sw_if_index,
             name,
@@ -184,6 +226,8 @@ impl Vpp {
             unnumbered_to: None,
             table: [0, 0],
             ip_enabled: [false, false],
+            link_local: None,
+            rx_mode,
             counters: Counters::default(),
         });
         if sw_if_index != 0 {
@@ -236,7 +280,7 @@ impl Vpp {
             self.interface_event(sw_if_index, after, false);
         }
         if !up {
-            self.neighbors.flush_dynamic(sw_if_index);
+            self.neighbors_of_interface_down(sw_if_index);
         }
         self.wireguard_admin_changed(sw_if_index, up);
         Ok(())
@@ -316,7 +360,60 @@ impl Vpp {
         {
             return Err(retval::UNSPECIFIED.into());
         }
-        self.interface_mut(sw_if_index)?.name = name.to_owned();
+        let before = std::mem::replace(&mut self.interface_mut(sw_if_index)?.name, name.to_owned());
+        let graph = Arc::make_mut(&mut self.graph);
+        graph.interface_gone(&before);
+        graph.interface_added(name);
+        Ok(())
+    }
+
+    /// `sw_interface_set_rx_mode`. Without a queue there is nothing to set.
+    ///
+    /// # Errors
+    /// −2 for an unknown interface, −9 for a queue that is not there or a mode there is none of.
+    pub fn set_rx_mode(&mut self, sw_if_index: u32, queue: Option<u32>, mode: u32) -> OpResult {
+        let default = self.default_rx_mode;
+        let interface = self.interface_mut(sw_if_index)?;
+        let has_queue = interface.has_queue();
+        if queue.is_some_and(|queue| queue != 0 || !has_queue) {
+            return Err(UNIMPLEMENTED.into());
+        }
+        if has_queue {
+            interface.rx_mode = match mode {
+                RX_DEFAULT => default,
+                RX_POLLING | RX_INTERRUPT | RX_ADAPTIVE => mode,
+                _ => return Err(UNIMPLEMENTED.into()),
+            };
+        }
+        Ok(())
+    }
+
+    /// `sw_interface_set_default_rx_mode`.
+    ///
+    /// # Errors
+    /// −7 for anything but polling, interrupt and adaptive.
+    pub fn set_default_rx_mode(&mut self, mode: u32) -> OpResult {
+        if !(RX_POLLING..=RX_ADAPTIVE).contains(&mode) {
+            return Err(retval::INVALID_VALUE.into());
+        }
+        self.default_rx_mode = mode;
+        Ok(())
+    }
+
+    /// `sw_interface_get_default_rx_mode`.
+    pub fn default_rx_mode(&self) -> u32 {
+        self.default_rx_mode
+    }
+
+    /// `sw_interface_set_rx_placement`: the main thread reads all queues.
+    ///
+    /// # Errors
+    /// −2 for an unknown interface, −9 for a worker, and for a queue that is not there.
+    pub fn set_rx_placement(&mut self, sw_if_index: u32, queue: u32, is_main: bool) -> OpResult {
+        let interface = self.interface_mut(sw_if_index)?;
+        if !is_main || queue != 0 || !interface.has_queue() {
+            return Err(UNIMPLEMENTED.into());
+        }
         Ok(())
     }
 

@@ -1,4 +1,6 @@
 //! Interfaces come and go: creation of loopbacks, taps and af_packets, and what deletion takes along.
+use std::sync::Arc;
+
 use super::Vpp;
 use super::interface::{Kind, TapConfig};
 use super::types::{Mac, NONE, OpError, OpResult, retval};
@@ -110,6 +112,31 @@ impl Vpp {
             .map(|(index, _)| index)
     }
 
+    /// `af_xdp_create_v3`, without its queues; `name` of the interface, `device_mtu` of the host device.
+    pub fn create_af_xdp(
+        &mut self,
+        host_if_name: &str,
+        name: String,
+        mac: Option<Mac>,
+        device_mtu: Option<u32>,
+    ) -> u32 {
+        let mac = mac.unwrap_or_else(|| self.random_mac());
+        let kind = Kind::AfXdp {
+            host_if_name: host_if_name.to_owned(),
+        };
+        let sw_if_index = self.new_interface(name, "AF_XDP interface", kind, mac);
+        if let Some(interface) = self.interfaces.get_mut(sw_if_index) {
+            interface.device_mtu = device_mtu;
+        }
+        sw_if_index
+    }
+
+    /// `af_xdp_delete`. # Errors −71 when it is none.
+    pub fn delete_af_xdp(&mut self, sw_if_index: u32) -> OpResult {
+        self.delete_kind(sw_if_index, |k| matches!(k, Kind::AfXdp { .. }))
+            .map_err(|_| OpError::Retval(retval::INVALID_INTERFACE))
+    }
+
     /// `delete_loopback`. # Errors −2 when it is no loopback.
     pub fn delete_loopback(&mut self, sw_if_index: u32) -> OpResult {
         self.delete_kind(sw_if_index, |k| matches!(k, Kind::Loopback { .. }))
@@ -154,6 +181,7 @@ impl Vpp {
             return;
         };
         let (addresses, mac) = (interface.addresses.clone(), interface.mac);
+        let name = interface.name.clone();
         for prefix in addresses {
             // The address is in the list, so this cannot fail.
             let _ = self.del_address(sw_if_index, prefix);
@@ -174,6 +202,8 @@ impl Vpp {
             }
         }
         self.interfaces.remove(sw_if_index);
+        self.stale_addresses.retain(|(index, _)| *index != sw_if_index);
+        Arc::make_mut(&mut self.graph).interface_gone(&name);
         self.interface_event(sw_if_index, 0, true);
     }
 }

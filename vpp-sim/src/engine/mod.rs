@@ -11,6 +11,7 @@ mod cnat;
 mod errors;
 mod feature;
 mod fib;
+mod graph;
 mod interface;
 mod ipip;
 mod ipsec;
@@ -19,17 +20,24 @@ mod lifecycle;
 mod memif;
 mod nat44;
 mod neighbor;
+mod neighbor_watch;
 mod packet;
+mod path_mtu;
+mod policer;
 mod pool;
+mod punt;
 mod replay;
 mod srv6;
 mod trace;
 mod types;
+mod urpf;
 mod vxlan;
 mod walk;
 mod wireguard;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 pub use abf::{AbfAttachment, AbfPolicyDetails};
 pub use acl::{Acl, AclAction, AclBinding, AclRule, SessionDetails};
@@ -41,6 +49,7 @@ pub use cnat::{
 };
 pub use fib::source as fib_source;
 pub use fib::{DEFAULT_TABLE, FLOW_HASH_DEFAULT, RouteDetails, RouteUpdate, TableDetails};
+pub use graph::GraphNode;
 pub use interface::{Counters, Interface, InterfaceEvent, Kind, MemifConfig, TapConfig};
 pub use ipip::{IpipDetails, IpipTunnel, TeibEntry, tunnel_flag};
 pub use ipsec::{
@@ -52,13 +61,18 @@ pub use nat44::{
     Nat44SessionDetails, Nat44Timeouts, Nat44User, Nat44VrfTable, mapping_flag as nat44_mapping_flag,
 };
 pub use neighbor::Neighbor;
+pub use neighbor_watch::{NeighborBounds, NeighborEvent, NeighborWatcher};
 pub use packet::checksum::verify as verify_checksums;
+pub use path_mtu::PathMtu;
+pub use policer::{Policed, Policer, PolicerAction, PolicerConfig};
+pub use punt::{PUNT_REASONS, PuntClass, PuntRedirect, punt_reason_is_known};
 pub use srv6::{
     LocalSidConfig, LocalSidDetails, PolicyDetails, PolicyUpdate, SegmentListDetails, SteeredTraffic,
     SteeringDetails, behavior as sr_behavior, policy_type as sr_policy_type,
 };
 pub use trace::{Fate, Trace, TraceNode};
 pub use types::{Family, Mac, NONE, OpError, OpResult, PathKind, Prefix, RoutePath, retval};
+pub use urpf::{Urpf, UrpfMode};
 pub use vxlan::{VXLAN_PORT, VxlanDetails, VxlanTunnel};
 pub use wireguard::{
     WireguardConfig, WireguardDetails, WireguardEvent, WireguardPeer, WireguardPeerDetails,
@@ -120,6 +134,16 @@ pub struct Vpp {
     /// Next hops that routes and tunnels were just given: (table, address), asked for once.
     fresh_next_hops: Vec<(u32, IpAddr)>,
     errors: errors::Errors,
+    /// Shared by copies until one of them changes it.
+    graph: Arc<graph::Graph>,
+    policers: policer::Policers,
+    urpf: urpf::UrpfChecks,
+    punts: punt::Punts,
+    path_mtus: path_mtu::PathMtus,
+    neighbor_watch: neighbor_watch::NeighborWatch,
+    default_rx_mode: u32,
+    /// Addresses that go with the end of a replacement unless they are added again.
+    stale_addresses: BTreeSet<(u32, Prefix)>,
 }
 
 impl Default for Vpp {
@@ -156,6 +180,14 @@ impl Vpp {
             fragment_id: 0,
             fresh_next_hops: Vec::new(),
             errors: errors::Errors::default(),
+            graph: Arc::default(),
+            policers: policer::Policers::default(),
+            urpf: urpf::UrpfChecks::default(),
+            punts: punt::Punts::default(),
+            path_mtus: path_mtu::PathMtus::default(),
+            neighbor_watch: neighbor_watch::NeighborWatch::default(),
+            default_rx_mode: interface::RX_POLLING,
+            stale_addresses: BTreeSet::new(),
         };
         vpp.new_interface("local0".to_owned(), "local", Kind::Local, Mac::default());
         vpp
@@ -170,6 +202,7 @@ impl Vpp {
         self.neighbors.tick(now);
         self.bridges.tick(now);
         let mut outputs = self.probe_fresh_next_hops(now);
+        outputs.extend(self.probe_old_neighbors(now));
         outputs.extend(self.wireguard_tick(now));
         outputs
     }

@@ -1,9 +1,10 @@
 //! Neighbours: the static ones of the API, those learnt by ARP and neighbour discovery.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Vpp;
 use super::fib::source;
+use super::neighbor_watch::NeighborBounds;
 use super::types::{Family, Mac, OpError, OpResult, Prefix, RoutePath, retval};
 
 /// One neighbour, as `ip_neighbor_dump` shows it.
@@ -22,10 +23,23 @@ pub struct Neighbor {
 /// At most one ARP request or neighbour solicitation for an address in this time (`ip4-arp`'s throttle).
 const PROBE_INTERVAL_NS: u64 = 1_000_000;
 
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// Questions to an old neighbour before it is forgotten.
+const QUESTIONS: u8 = 3;
+
+/// VPP's answer to a learned entry where a static one has another MAC. It has no name of its own.
+const IS_STATIC: i32 = -2;
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Neighbors {
     entries: BTreeMap<(u32, IpAddr), Neighbor>,
     probed: BTreeMap<(u32, IpAddr), u64>,
+    pub bounds: [NeighborBounds; 2],
+    /// How often old neighbours were asked whether they are still there.
+    asked: BTreeMap<(u32, IpAddr), u8>,
+    /// Those that go with the end of a replacement unless they are added again.
+    stale: BTreeSet<(u32, IpAddr)>,
 }
 
 impl Neighbors {
@@ -47,7 +61,7 @@ impl Neighbors {
         true
     }
 
-    pub fn flush_dynamic(&mut self, sw_if_index: u32) {
+    fn forget_probes(&mut self, sw_if_index: u32) {
         self.probed.retain(|(index, _), _| *index != sw_if_index);
     }
 
@@ -62,11 +76,24 @@ impl Vpp {
     /// `ip_neighbor_add_del` with `is_add`; returns the stats index of the host route (0 without).
     ///
     /// # Errors
-    /// −2 unknown interface.
-    pub fn neighbor_add(&mut self, neighbor: Neighbor) -> OpResult<u32> {
+    /// −2 unknown interface, and a static neighbour of another MAC where this one is not static; −162 too many.
+    pub fn neighbor_add(&mut self, mut neighbor: Neighbor) -> OpResult<u32> {
         self.interface_mut(neighbor.sw_if_index)?;
         let key = (neighbor.sw_if_index, neighbor.address);
+        self.neighbors.stale.remove(&key);
+        self.neighbors.asked.remove(&key);
+        match self.neighbors.entries.get(&key) {
+            Some(known) if known.is_static && !neighbor.is_static => {
+                if known.mac != neighbor.mac {
+                    return Err(IS_STATIC.into());
+                }
+                neighbor = *known;
+            }
+            Some(_) => {}
+            None => self.make_room_for(neighbor.address)?,
+        }
         self.neighbors.entries.insert(key, neighbor);
+        self.neighbor_watch.publish(neighbor, true);
         let family = Family::of(neighbor.address);
         if neighbor.no_fib_entry || is_link_local(neighbor.address) {
             return Ok(0);
@@ -80,15 +107,40 @@ impl Vpp {
         ))
     }
 
+    /// # Errors
+    /// −162 where there are as many as there may be, and none may go.
+    fn make_room_for(&mut self, address: IpAddr) -> OpResult {
+        let family = Family::of(address);
+        let bounds = self.neighbors.bounds[family.index()];
+        let all = self.neighbors.entries.values();
+        let mine = all.filter(|n| Family::of(n.address) == family);
+        if bounds.max_number == 0 || mine.clone().count() < bounds.max_number as usize {
+            return Ok(());
+        }
+        let learned = mine.filter(|n| !n.is_static && bounds.recycle);
+        let oldest = learned.min_by_key(|n| n.updated).copied();
+        self.neighbor_gone(&oldest.ok_or(OpError::Retval(retval::LIMIT_EXCEEDED))?);
+        Ok(())
+    }
+
+    /// Removes an entry with all that came with it.
+    fn neighbor_gone(&mut self, neighbor: &Neighbor) {
+        let key = (neighbor.sw_if_index, neighbor.address);
+        self.neighbors.entries.remove(&key);
+        self.neighbors.asked.remove(&key);
+        self.neighbors.stale.remove(&key);
+        self.neighbor_watch.publish(*neighbor, false);
+        self.remove_neighbor_route(neighbor);
+    }
+
     /// `ip_neighbor_add_del` without `is_add`.
     ///
     /// # Errors
     /// −2 unknown interface, −6 unknown neighbour.
     pub fn neighbor_del(&mut self, sw_if_index: u32, address: IpAddr) -> OpResult {
         self.interface_mut(sw_if_index)?;
-        let gone = self.neighbors.entries.remove(&(sw_if_index, address));
-        let gone = gone.ok_or(OpError::Retval(retval::NO_SUCH_ENTRY))?;
-        self.remove_neighbor_route(&gone);
+        let gone = self.neighbors.entries.get(&(sw_if_index, address)).copied();
+        self.neighbor_gone(&gone.ok_or(OpError::Retval(retval::NO_SUCH_ENTRY))?);
         Ok(())
     }
 
@@ -114,12 +166,56 @@ impl Vpp {
     }
 
     pub(crate) fn neighbors_of_interface_gone(&mut self, sw_if_index: u32) {
-        let gone: Vec<Neighbor> = self.neighbors(Some(sw_if_index), None).into_iter().collect();
-        for neighbor in gone {
-            self.remove_neighbor_route(&neighbor);
-            self.neighbors.entries.remove(&(sw_if_index, neighbor.address));
+        for neighbor in self.neighbors(Some(sw_if_index), None) {
+            self.neighbor_gone(&neighbor);
         }
-        self.neighbors.flush_dynamic(sw_if_index);
+        self.neighbors.forget_probes(sw_if_index);
+    }
+
+    /// The interface goes down: what was learned on it is forgotten.
+    pub(crate) fn neighbors_of_interface_down(&mut self, sw_if_index: u32) {
+        for neighbor in self.neighbors(Some(sw_if_index), None) {
+            if !neighbor.is_static {
+                self.neighbor_gone(&neighbor);
+            }
+        }
+        self.neighbors.forget_probes(sw_if_index);
+    }
+
+    /// `ip_neighbor_replace_begin`.
+    pub fn neighbor_replace_begin(&mut self) {
+        self.neighbors.stale = self.neighbors.entries.keys().copied().collect();
+    }
+
+    /// `ip_neighbor_replace_end`.
+    pub fn neighbor_replace_end(&mut self) {
+        for key in std::mem::take(&mut self.neighbors.stale) {
+            if let Some(neighbor) = self.neighbors.entries.get(&key).copied() {
+                self.neighbor_gone(&neighbor);
+            }
+        }
+    }
+
+    /// Learned neighbours older than their bound, which are to be asked whether they are still there; those that were
+    /// asked often enough are forgotten.
+    pub(crate) fn old_neighbors(&mut self, now: u64) -> Vec<Neighbor> {
+        let mut ask = Vec::new();
+        for neighbor in self.neighbors(None, None) {
+            let age = self.neighbors.bounds[Family::of(neighbor.address).index()].max_age;
+            let limit = u64::from(age) * NANOS_PER_SECOND;
+            if age == 0 || neighbor.is_static || now.saturating_sub(neighbor.updated) <= limit {
+                continue;
+            }
+            let key = (neighbor.sw_if_index, neighbor.address);
+            let asked = self.neighbors.asked.entry(key).or_default();
+            if *asked < QUESTIONS {
+                *asked += 1;
+                ask.push(neighbor);
+            } else {
+                self.neighbor_gone(&neighbor);
+            }
+        }
+        ask
     }
 
     /// Neighbours of an interface (None = all) and a family (None = both).
@@ -136,39 +232,25 @@ impl Vpp {
     /// `ip_neighbor_flush`.
     pub fn neighbor_flush(&mut self, sw_if_index: Option<u32>, family: Family) {
         for neighbor in self.neighbors(sw_if_index, Some(family)) {
-            self.neighbors
-                .entries
-                .remove(&(neighbor.sw_if_index, neighbor.address));
-            self.remove_neighbor_route(&neighbor);
+            self.neighbor_gone(&neighbor);
         }
     }
 
     /// Learns from ARP or neighbour discovery; a static entry is not touched.
     pub(crate) fn neighbor_learn(&mut self, sw_if_index: u32, address: IpAddr, mac: Mac, now: u64) {
+        if mac.is_multicast() || mac.is_zero() {
+            return;
+        }
         let key = (sw_if_index, address);
-        let known = self.neighbors.entries.get(&key).copied();
-        if known.is_some_and(|n| n.is_static) || mac.is_multicast() || mac.is_zero() {
-            return;
-        }
-        if let Some(known) = known
-            && known.mac == mac
-        {
-            self.neighbors.entries.insert(
-                key,
-                Neighbor {
-                    updated: now,
-                    ..known
-                },
-            );
-            return;
-        }
-        // The interface is the one the packet came from, so this cannot fail.
+        let known = self.neighbors.entries.get(&key);
+        let no_fib_entry = known.is_some_and(|n| n.no_fib_entry);
+        // The interface is the one the packet came from; a static entry or the bound may stand against it.
         let _ = self.neighbor_add(Neighbor {
             sw_if_index,
             address,
             mac,
             is_static: false,
-            no_fib_entry: false,
+            no_fib_entry,
             updated: now,
         });
     }

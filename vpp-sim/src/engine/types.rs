@@ -277,6 +277,7 @@ pub mod retval {
     pub const ADDRESS_NOT_FOUND_FOR_INTERFACE: i32 = -60;
     pub const NO_SUCH_NODE: i32 = -63;
     pub const NO_SUCH_NODE2: i32 = -64;
+    pub const NO_SUCH_TABLE: i32 = -65;
     pub const SUBIF_ALREADY_EXISTS: i32 = -68;
     pub const INVALID_INTERFACE: i32 = -71;
     pub const INVALID_ARGUMENT: i32 = -73;
@@ -286,6 +287,7 @@ pub mod retval {
     pub const IF_ALREADY_EXISTS: i32 = -79;
     pub const VALUE_EXIST: i32 = -81;
     pub const SAME_SRC_DST: i32 = -82;
+    pub const INVALID_WORKER: i32 = -89;
     pub const ADDRESS_IN_USE: i32 = -105;
     pub const ADDRESS_FOUND_FOR_INTERFACE: i32 = -114;
     pub const ENTRY_ALREADY_EXISTS: i32 = -116;

@@ -1,5 +1,4 @@
 //! VXLAN tunnels and the next-node registry their `decap_next_index` refers to.
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::Vpp;
@@ -40,32 +39,10 @@ pub struct VxlanDetails {
     pub tunnel: VxlanTunnel,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Vxlan {
     tunnels: Pool<(u32, VxlanTunnel)>,
-    /// Next nodes of the nodes to which the API may add some.
-    nexts: BTreeMap<&'static str, Vec<String>>,
 }
-
-impl Default for Vxlan {
-    fn default() -> Self {
-        let own = || vec!["error-drop".to_owned(), "l2-input".to_owned()];
-        Self {
-            tunnels: Pool::default(),
-            nexts: BTreeMap::from([("vxlan4-input", own()), ("vxlan6-input", own())]),
-        }
-    }
-}
-
-/// Nodes that exist in the graph and can be named as a next.
-const KNOWN_NEXTS: [&str; 6] = [
-    "error-drop",
-    "l2-input",
-    "ip4-input",
-    "ip6-input",
-    "ethernet-input",
-    "drop",
-];
 
 impl Vxlan {
     pub fn input_node(family: Family) -> &'static str {
@@ -73,12 +50,6 @@ impl Vxlan {
             Family::V4 => "vxlan4-input",
             Family::V6 => "vxlan6-input",
         }
-    }
-
-    /// Name of the node to which a tunnel's payload goes.
-    pub fn next_node(&self, family: Family, index: u32) -> Option<&str> {
-        let nexts = self.nexts.get(Self::input_node(family))?;
-        nexts.get(index as usize).map(String::as_str)
     }
 
     pub fn tunnel(&self, index: u32) -> Option<&VxlanTunnel> {
@@ -126,24 +97,6 @@ impl Vxlan {
 }
 
 impl Vpp {
-    /// `add_node_next`, `get_next_index`: the index of `next` among the nexts of `node`, added if need be.
-    ///
-    /// # Errors
-    /// −63 unknown node, −64 unknown next.
-    pub fn add_node_next(&mut self, node: &str, next: &str) -> OpResult<u32> {
-        if !KNOWN_NEXTS.contains(&next) {
-            return Err(retval::NO_SUCH_NODE2.into());
-        }
-        let Some((_, nexts)) = self.vxlan.nexts.iter_mut().find(|(n, _)| **n == node) else {
-            return Err(retval::NO_SUCH_NODE.into());
-        };
-        let at = nexts.iter().position(|n| n == next).unwrap_or_else(|| {
-            nexts.push(next.to_owned());
-            nexts.len() - 1
-        });
-        Ok(at as u32)
-    }
-
     fn clean_tunnel(&self, wanted: &VxlanTunnel) -> OpResult<VxlanTunnel> {
         let family = Family::of(wanted.src);
         if !self.fibs.exists(family, wanted.encap_table_id) {
@@ -180,7 +133,8 @@ impl Vpp {
         if tunnel.decap_next_index == NONE {
             tunnel.decap_next_index = NEXT_L2_INPUT;
         }
-        if self.vxlan.next_node(family, tunnel.decap_next_index).is_none() {
+        let input = Vxlan::input_node(family);
+        if self.graph.next_name(input, tunnel.decap_next_index).is_none() {
             return Err(retval::INVALID_DECAP_NEXT.into());
         }
         let index = self.vxlan.tunnels.next_index();

@@ -7,6 +7,9 @@ use vpp_api::types as wire;
 use crate::engine::{AclAction, AclRule};
 use crate::engine::{Family, Mac, NONE, OpError, OpResult, PathKind, Prefix, RoutePath, retval};
 
+/// `VNET_API_ERROR_INVALID_ADDRESS_FAMILY`.
+const INVALID_ADDRESS_FAMILY: i32 = -97;
+
 /// `VNET_API_ERROR_FIB_PATH_UNSUPPORTED_NH_PROTO`.
 const UNSUPPORTED_NH_PROTO: i32 = -157;
 
@@ -16,6 +19,16 @@ pub fn family(is_ipv6: bool) -> Family {
 
 pub fn family_of(af: wire::AddressFamily) -> Family {
     family(af == wire::AddressFamily::ADDRESS_IP6)
+}
+
+/// # Errors
+/// −97 for a family VPP does not know.
+pub fn decoded_family(af: wire::AddressFamily) -> OpResult<Family> {
+    match af {
+        wire::AddressFamily::ADDRESS_IP4 => Ok(Family::V4),
+        wire::AddressFamily::ADDRESS_IP6 => Ok(Family::V6),
+        _ => Err(INVALID_ADDRESS_FAMILY.into()),
+    }
 }
 
 pub fn mac(mac: wire::MacAddress) -> Mac {

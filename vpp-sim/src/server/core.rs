@@ -12,6 +12,7 @@ use vpp_api::types::{IfStatusFlags, WireguardPeerFlags};
 use super::clients::Clients;
 use super::devices::Devices;
 use super::dispatch::Dispatcher;
+use super::handlers::ip_neighbor;
 use super::tracer::Tracer;
 use super::{Identity, State};
 use crate::device::Fault;
@@ -93,13 +94,14 @@ impl Core {
     /// One received frame and everything it leads to.
     pub fn input(&mut self, sw_if_index: u32, frame: &[u8]) {
         let now = self.now();
-        let outputs = if self.tracer.wants() {
+        let input = self.vpp.interface(sw_if_index).map(|i| i.kind.input_node());
+        let outputs = if let Some(input) = input.filter(|input| self.tracer.wants(input)) {
             let trace = self.vpp.walk(sw_if_index, frame, now);
             let name = self
                 .vpp
                 .interface(sw_if_index)
                 .map_or("", |interface| interface.name.as_str());
-            self.tracer.record(now, name, &trace);
+            self.tracer.record(now, input, name, &trace);
             trace.outputs
         } else {
             self.vpp.rx(sw_if_index, frame, now)
@@ -144,6 +146,7 @@ impl Core {
     /// Sends what has happened to those who want to know.
     pub fn deliver_events(&mut self, dispatcher: &Dispatcher) {
         self.deliver_wireguard_events(dispatcher);
+        self.deliver_neighbor_events(dispatcher);
         let events = self.vpp.drain_events();
         if events.is_empty() {
             return;
@@ -160,6 +163,32 @@ impl Core {
             }
             outgoing.push(&frames);
         }
+    }
+
+    fn deliver_neighbor_events(&mut self, dispatcher: &Dispatcher) {
+        for event in self.vpp.drain_neighbor_events() {
+            let watcher = event.watcher;
+            let Some(outgoing) = self.clients.outgoing(watcher.client) else {
+                continue;
+            };
+            let mut frame = Vec::new();
+            match ip_neighbor::event(&event) {
+                ip_neighbor::Event::V1(message) => {
+                    dispatcher.event(&mut frame, watcher.client, watcher.pid, &message);
+                }
+                ip_neighbor::Event::V2(message) => {
+                    dispatcher.event(&mut frame, watcher.client, watcher.pid, &message);
+                }
+            }
+            outgoing.push(&frame);
+        }
+    }
+
+    /// The connection of a client has ended, its subscriptions and what was kept for it too.
+    pub fn disconnected(&mut self, client: u32) {
+        self.clients.disconnect(client);
+        self.vpp.forget_neighbor_watchers(client);
+        self.tracer.forget(client);
     }
 
     fn deliver_wireguard_events(&mut self, dispatcher: &Dispatcher) {

@@ -7,11 +7,7 @@ use vpp_api::message::{
     Dump, FRAME_HEADER_LEN, GetStream, Head, Header, Message, MessageInfo, Reply, Request, decode_message,
     encode_frame, message_id,
 };
-use vpp_api::messages::ip::{
-    IpPathMtuDetails, IpPathMtuGet, IpPathMtuUpdate, SwInterfaceIp6SetLinkLocalAddress,
-};
 use vpp_api::messages::memclnt;
-use vpp_api::messages::vlib::{GetNextIndex, GetNodeIndex};
 use vpp_api::shape::Shape;
 
 use super::core::Core;
@@ -116,13 +112,7 @@ impl Registry {
         &mut self,
         handler: impl Fn(&mut Core, M) -> Vec<D> + Send + Sync + 'static,
     ) {
-        self.insert::<M>(Box::new(move |core, call| {
-            let (_, header, message) = decode_message::<M>(call.message)?;
-            for details in handler(core, message) {
-                call.send(header.context, &details);
-            }
-            Ok(())
-        }));
+        self.details_of(move |core, _, message| handler(core, message));
     }
 
     /// A dump of things that may kill VPP.
@@ -136,6 +126,55 @@ impl Registry {
                 Ok(all) => all.iter().for_each(|details| call.send(header.context, details)),
                 Err(OpError::Retval(_)) => {}
                 Err(OpError::Fatal(reason)) => core.die(reason),
+            }
+            Ok(())
+        }));
+    }
+
+    /// A dump for a known client, answered by any details.
+    pub fn details_of<M: Message, D: Message>(
+        &mut self,
+        handler: impl Fn(&mut Core, u32, M) -> Vec<D> + Send + Sync + 'static,
+    ) {
+        self.insert::<M>(Box::new(move |core, call| {
+            let (_, header, message) = decode_message::<M>(call.message)?;
+            for details in handler(core, call.client, message) {
+                call.send(header.context, &details);
+            }
+            Ok(())
+        }));
+    }
+
+    /// A dump for a known client that ends with a reply of its own kind, of things that may kill VPP.
+    pub fn try_details_and_reply<M: Message, D: Message, R: Message>(
+        &mut self,
+        handler: impl Fn(&mut Core, u32, M) -> OpResult<(Vec<D>, R)> + Send + Sync + 'static,
+    ) {
+        self.insert::<M>(Box::new(move |core, call| {
+            let (_, header, message) = decode_message::<M>(call.message)?;
+            match handler(core, call.client, message) {
+                Ok((details, reply)) => {
+                    details
+                        .iter()
+                        .for_each(|details| call.send(header.context, details));
+                    call.send(header.context, &reply);
+                }
+                Err(OpError::Retval(_)) => {}
+                Err(OpError::Fatal(reason)) => core.die(reason),
+            }
+            Ok(())
+        }));
+    }
+
+    /// A request that is not answered at all where VPP cannot read it.
+    pub fn maybe<M: Request>(
+        &mut self,
+        handler: impl Fn(&mut Core, M) -> Option<M::Reply> + Send + Sync + 'static,
+    ) {
+        self.insert::<M>(Box::new(move |core, call| {
+            let (_, header, message) = decode_message::<M>(call.message)?;
+            if let Some(reply) = handler(core, message) {
+                call.send(header.context, &reply);
             }
             Ok(())
         }));
@@ -229,31 +268,12 @@ fn write_field<R: Message>(frame: &mut [u8], name: &str, value: [u8; 4]) {
     }
 }
 
-/// Messages defined by the client library for which there is nothing behind them here. They are not offered, so a
-/// client learns at connect that they are missing, as with a VPP without the plugin.
-const ABSENT: [&str; 6] = [
-    SwInterfaceIp6SetLinkLocalAddress::NAME,
-    IpPathMtuUpdate::NAME,
-    IpPathMtuGet::NAME,
-    IpPathMtuDetails::NAME,
-    GetNodeIndex::NAME,
-    GetNextIndex::NAME,
-];
-
 /// The messages of each API file on offer, requests with their answers.
 pub fn offered(release: Release) -> Vec<(&'static str, Vec<&'static str>)> {
-    let absent = |info: &MessageInfo| {
-        !release.has(info)
-            || ABSENT.contains(&info.name)
-            || info
-                .name
-                .strip_suffix("_reply")
-                .is_some_and(|name| ABSENT.contains(&name))
-    };
     let names = |messages: &[MessageInfo]| {
         messages
             .iter()
-            .filter(|info| !absent(info))
+            .filter(|info| release.has(info))
             .map(|info| info.name_crc)
             .collect::<Vec<_>>()
     };
@@ -417,7 +437,7 @@ mod tests {
             let id = dispatcher.ids.id(name);
             assert_ne!(id, 0, "{name}");
             let (message, _) = name.rsplit_once('_').unwrap();
-            let answer = ["_reply", "_details", "_event"]
+            let answer = ["_reply", "_details", "_event", "_event_v2"]
                 .iter()
                 .any(|end| message.ends_with(end));
             let by_hand = message == "sockclnt_create" || message == "sockclnt_delete";
@@ -426,19 +446,6 @@ mod tests {
                 .get(usize::from(id))
                 .is_some_and(Option::is_some);
             assert_eq!(handled, !answer && !by_hand, "{name}");
-        }
-    }
-
-    #[test]
-    fn handlers_for_what_is_absent_are_absent() {
-        let offered = names(Release::default());
-        for name in ABSENT {
-            assert!(
-                !offered
-                    .iter()
-                    .any(|offer| offer.rsplit_once('_').unwrap().0 == name),
-                "{name}"
-            );
         }
     }
 }

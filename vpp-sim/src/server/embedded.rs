@@ -69,7 +69,7 @@ impl Embedded {
     /// The client is gone.
     pub fn disconnect(&mut self, client: u32) {
         self.connections.remove(&client);
-        self.core.clients.disconnect(client);
+        self.core.disconnected(client);
     }
 
     /// Bytes of a client's stream, cut anywhere; whether the connection is still open.

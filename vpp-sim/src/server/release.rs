@@ -8,6 +8,9 @@ use vpp_api::messages::cnat::{
     self, CnatSessionDetails, CnatSetSnatAddressesV2, CnatSetSnatPolicy, CnatSnatAddressesDetails,
     CnatSnatAddressesDump, FeatureCnatEnableDisable,
 };
+use vpp_api::messages::interface::{
+    SwInterfaceGetDefaultRxMode, SwInterfaceGetDefaultRxModeReply, SwInterfaceSetDefaultRxMode,
+};
 use vpp_api::messages::sr::SrLocalsidAddDelV2;
 use vpp_api::messages::wireguard::{
     WireguardPeerAddV2, WireguardPeerAddV2Reply, WireguardPeersV2Details, WireguardPeersV2Dump,
@@ -23,7 +26,7 @@ pub enum Release {
 }
 
 /// Messages that came, or changed, with 26.06; their answers come with them.
-const SINCE_26_06: [&str; 11] = [
+const SINCE_26_06: [&str; 14] = [
     CnatSessionDetails::NAME_CRC,
     CnatSetSnatAddressesV2::NAME_CRC,
     CnatSetSnatPolicy::NAME_CRC,
@@ -35,13 +38,17 @@ const SINCE_26_06: [&str; 11] = [
     WireguardPeerAddV2Reply::NAME_CRC,
     WireguardPeersV2Dump::NAME_CRC,
     WireguardPeersV2Details::NAME_CRC,
+    SwInterfaceSetDefaultRxMode::NAME_CRC,
+    SwInterfaceGetDefaultRxMode::NAME_CRC,
+    SwInterfaceGetDefaultRxModeReply::NAME_CRC,
 ];
 
 /// Acknowledgements of messages that came with 26.06.
-const ACKS_SINCE_26_06: [&str; 3] = [
+const ACKS_SINCE_26_06: [&str; 4] = [
     "cnat_set_snat_addresses_v2_reply",
     "feature_cnat_enable_disable_reply",
     "sr_localsid_add_del_v2_reply",
+    "sw_interface_set_default_rx_mode_reply",
 ];
 
 impl Release {

@@ -105,7 +105,7 @@ async fn connection(stream: UnixStream, core: Arc<Mutex<Core>>, dispatcher: Arc<
             std::future::pending::<()>().await;
         } => {}
     }
-    core.lock().clients.disconnect(client);
+    core.lock().disconnected(client);
 }
 
 async fn write(mut writer: OwnedWriteHalf, outgoing: &Outgoing) {

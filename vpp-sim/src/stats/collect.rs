@@ -39,6 +39,8 @@ pub struct Snapshot {
     interfaces: Vec<Option<(String, Counters)>>,
     /// (node, error, count).
     errors: Vec<(String, String, u64)>,
+    /// Of packets that conform, exceed and violate, by policer.
+    policed: [Vec<(u64, u64)>; 3],
 }
 
 impl Snapshot {
@@ -57,6 +59,12 @@ impl Snapshot {
             .errors()
             .map(|(node, error, count)| (node.to_owned(), error.to_owned(), count))
             .collect();
+        for (index, policer) in vpp.policers() {
+            for (column, policed) in snapshot.policed.iter_mut().zip(policer.counters) {
+                column.resize(index as usize + 1, (0, 0));
+                column[index as usize] = (policed.packets, policed.bytes);
+            }
+        }
         snapshot
     }
 
@@ -125,6 +133,10 @@ impl Snapshot {
                 column,
             };
             entries.push(Entry::new(format!("/err/{node}/{error}"), link));
+        }
+        for (colour, counts) in ["conform", "exceed", "violate"].iter().zip(&self.policed) {
+            let content = Content::Combined(counts.clone());
+            entries.push(Entry::new(format!("/net/policer/{colour}"), content));
         }
         entries
     }

@@ -41,6 +41,8 @@ pub struct Bed {
     pub kind: Kind,
     pub client: Client,
     pub runtime: tokio::runtime::Runtime,
+    /// Its stats socket, if it is known.
+    pub stats: Option<PathBuf>,
     pub wires: Box<dyn Wires>,
     pub plugs: BTreeMap<String, Plug>,
     /// Host devices made.
@@ -85,6 +87,11 @@ impl Bed {
         }
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("api.sock");
+        let own_stats = directory.path().join("stats.sock");
+        let stats = match kind {
+            Kind::Given => std::env::var_os("VPP_STATS_SOCKET").map(PathBuf::from),
+            _ => Some(own_stats.clone()),
+        };
         let config = Config {
             reclassify_sessions: true,
             seed: 7,
@@ -97,7 +104,9 @@ impl Bed {
                     Kind::Older(release) => release,
                     _ => Release::default(),
                 };
-                let handle = Arc::new(spawn_as(config, Identity::of(release), &path).unwrap());
+                let mut handle = spawn_as(config, Identity::of(release), &path).unwrap();
+                handle.serve_stats(&own_stats).unwrap();
+                let handle = Arc::new(handle);
                 server = Some(handle.clone());
                 let indices = BTreeMap::new();
                 (
@@ -111,7 +120,8 @@ impl Bed {
             Kind::OnASocket => {
                 let own = Namespace::new();
                 let at = path.clone();
-                let handle = own.within(move || spawn_on_host(config, Identity::default(), at).unwrap());
+                let mut handle = own.within(move || spawn_on_host(config, Identity::default(), at).unwrap());
+                handle.serve_stats(&own_stats).unwrap();
                 let wires = Veths::new(Some(own.name.clone()));
                 (server, namespace) = (Some(Arc::new(handle)), Some(own));
                 (path, Box::new(wires))
@@ -130,6 +140,7 @@ impl Bed {
             kind,
             client,
             runtime,
+            stats,
             wires,
             plugs: BTreeMap::new(),
             plugged: Vec::new(),

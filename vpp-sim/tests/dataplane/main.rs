@@ -2,7 +2,7 @@
 //! this release and as older ones, the embedded one with real devices behind its socket, and whatever `VPP_API_SOCKET` names.
 //!
 //! * `VPP_API_SOCKET`: API socket of the VPP to be tested. Without it those tests say that they skip.
-//! * `VPP_STATS_SOCKET`: its stats socket, for the scenarios that count.
+//! * `VPP_STATS_SOCKET`: its stats socket, for the scenario that counts; without it that one says that it skips.
 //! * `VPP_TRACE`: if set, a scenario that fails shows that VPP's trace.
 //! * `VPP_NETNS`: name or path of the network namespace it lives in; this process's if absent.
 //!
@@ -93,4 +93,19 @@ suite! {
         vxlan_frames_are_as_in_the_rfc,
         pods_of_two_dataplanes_talk_over_vxlan,
         memif_interfaces_wait_for_their_peer;
+    graph:
+        a_policer_lets_its_burst_pass,
+        a_policer_marks_what_conforms,
+        a_source_must_have_its_way_back,
+        punted_ports_are_not_refused,
+        punted_packets_are_redirected,
+        a_path_mtu_holds_for_its_peer,
+        packets_are_traced_and_filtered,
+        neighbours_are_reported,
+        packets_and_errors_are_counted;
+    overlays:
+        pods_of_two_dataplanes_talk_over_ipip,
+        ipip_packets_are_as_in_the_rfc,
+        pods_of_two_dataplanes_talk_over_ipsec,
+        pods_of_two_dataplanes_talk_over_segment_routing;
 }

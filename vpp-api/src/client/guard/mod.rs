@@ -5,13 +5,14 @@
 //! attaching an ABF policy that is not there, dereference nothing; a NAT44 mapping whose probabilities add up to 0 in
 //! 8 bits divides by it at the first packet.
 //!
-//! Segment routing: see [`srv6`]; tables: see [`tables`]; IPsec: see [`ipsec`].
+//! Segment routing: see [`srv6`]; tables: see [`tables`]; IPsec: see [`ipsec`]; policers and traces: see [`graph`].
 //!
 //! Whether an address, a policy, a mapping or a table is there is known from what VPP accepted or listed on this
 //! connection. That is on the safe side: a new connection to an old VPP must dump (`cnat_get_snat_addresses`,
 //! `cnat_snat_addresses_dump`, `abf_policy_dump`, `nat44_lb_static_mapping_dump`, `ip_table_dump`) or set again before
 //! it goes on.
 
+mod graph;
 mod ipsec;
 mod nat44;
 mod srv6;
@@ -52,6 +53,7 @@ struct Known {
     policies: BTreeMap<u32, Vec<FibPath>>,
     tables: Tables,
     associations: ipsec::Associations,
+    graph: graph::Graph,
     /// NAT44 mappings with several backends.
     balanced: LbMappings,
 }
@@ -145,6 +147,7 @@ impl Known {
             srv6::check(&self.tables, message)?;
             tunnels::check(&self.tables, message)?;
             self.associations.check(message)?;
+            self.graph.check(message)?;
             let balanced = self.balanced.check(message)?.map(Effect::Balanced);
             return Ok(balanced.or_else(|| self.tables.sent(message).map(Effect::Table)));
         }
@@ -214,6 +217,7 @@ impl Guard {
             known.balanced.observe(answer);
             known.tables.observe(answer);
             known.associations.observe(answer);
+            known.graph.observe(answer);
         }
     }
 }

@@ -67,6 +67,9 @@ impl Vpp {
         let prefix = family.node_prefix();
         let rx = packet.rx;
         let table = self.table_of(rx, family);
+        if !self.urpf(w, family, &packet, rx, true) || !self.policer_input(w, family, &mut packet) {
+            return;
+        }
         for _ in 0..self.cnat_node_count(rx, family, cnat::CnatNode::Input) {
             let Ok(ip) = Ip::parse(&packet.data) else {
                 return;
@@ -176,6 +179,9 @@ impl Vpp {
         forward: Forward,
         node: &str,
     ) {
+        if !self.path_mtus.is_empty() && self.longer_than_path(w, family, &packet, &forward) {
+            return;
+        }
         match forward {
             Forward::Drop(reason) => self.drop_packet(w, packet.rx, node, reason),
             Forward::Unreach | Forward::Prohibit => {

@@ -178,6 +178,17 @@ impl Vpp {
         w.outputs
     }
 
+    /// Asks learned neighbours that have not been heard of for long.
+    pub(in crate::engine) fn probe_old_neighbors(&mut self, now: u64) -> Vec<Output> {
+        let mut w = Walk::new(now, false);
+        for neighbor in self.old_neighbors(now) {
+            if self.interface_is_up(neighbor.sw_if_index) {
+                self.probe(&mut w, neighbor.sw_if_index, neighbor.address);
+            }
+        }
+        w.outputs
+    }
+
     /// A packet to a MAC on the link, past lookup and output features.
     pub(super) fn send_on_link(&mut self, w: &mut Walk, tx: u32, dst: Mac, data: Vec<u8>) {
         let Some(src) = self.interfaces.get(tx).map(|i| i.mac) else {

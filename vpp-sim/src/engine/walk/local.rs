@@ -52,7 +52,10 @@ impl Vpp {
             proto if is_ip_in_ip(proto) && self.ipip.listens(ip.family) => {
                 self.ipip_input(w, &packet, &ip, table);
             }
-            _ => self.drop_packet(w, rx, node, "unknown protocol, punted"),
+            _ => {
+                let family = ip.family;
+                self.punt(w, family, packet, node, "unknown ip protocol");
+            }
         }
     }
 
@@ -137,6 +140,10 @@ impl Vpp {
         let node = format!("{}-udp-lookup", ip.family.node_prefix());
         let (_, port) = ip.ports(&packet.data);
         w.node(&node, || format!("port {port}"));
+        if self.punts.takes(ip.family, port, false) {
+            let node = ip.family.pick("ip4-udp-punt", "ip6-udp-punt");
+            return self.punt(w, ip.family, packet, node, "udp port punt");
+        }
         if self.ipsec.listens(port) {
             return self.ipsec_input(w, &packet, ip, ip.l4 + UDP_HEADER);
         }
@@ -145,6 +152,9 @@ impl Vpp {
         }
         if self.vxlan.listens(ip.family, port) {
             return self.vxlan_input(w, &packet, ip, port, table);
+        }
+        if self.punts.takes(ip.family, port, true) {
+            return self.punt(w, ip.family, packet, &node, "no listener for dst port");
         }
         let (icmp_type, code) = match ip.family {
             Family::V4 => (3, 3),
@@ -178,8 +188,8 @@ impl Vpp {
             interface.counters.rx_bytes += payload.len() as u64;
         }
         let next = self
-            .vxlan
-            .next_node(ip.family, tunnel.decap_next_index)
+            .graph
+            .next_name(node, tunnel.decap_next_index)
             .unwrap_or("error-drop")
             .to_owned();
         w.depth += 1;

@@ -10,7 +10,10 @@ mod link;
 mod local;
 mod nat44;
 mod output;
+mod policer;
+mod punt;
 mod srv6;
+mod urpf;
 mod wireguard;
 
 use super::cnat::Meta;

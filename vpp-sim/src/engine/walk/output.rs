@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use super::input::describe_nat;
 use super::{MAX_DEPTH, Packet, Walk};
 use crate::engine::cnat::{CnatNode, Verdict};
-use crate::engine::fib::FLOW_HASH_DEFAULT;
+use crate::engine::fib::{FLOW_HASH_DEFAULT, Forward};
 use crate::engine::interface::{Interface, Kind};
 use crate::engine::packet::hash::flow_hash;
 use crate::engine::packet::ip::{Ip, decrement_ttl, packet as ip_packet};
@@ -36,7 +36,13 @@ impl Vpp {
         let Some(interface) = self.interfaces.get(tx) else {
             return self.drop_packet(w, packet.rx, "ip-rewrite", "no such interface");
         };
-        let mtu = interface.ip_mtu(family);
+        let table = interface.table[family.index()];
+        let own = interface.ip_mtu(family);
+        let mtu = match (self.adjacency_mtu(tx, table, next_hop), own) {
+            (Some(path), 0) => path,
+            (Some(path), own) => own.min(path),
+            (None, own) => own,
+        };
         let (own_mac, is_ethernet) = (interface.mac, interface.is_ethernet());
         let node = match (family, is_ethernet) {
             (Family::V4, true) => "ip4-rewrite",
@@ -100,6 +106,9 @@ impl Vpp {
 
     /// NAT44 after routing, output ACLs, then cnat's un-NAT, source NAT and session: the order of `ip4-output`.
     fn output_arc(&mut self, w: &mut Walk, family: Family, mut packet: Packet, tx: u32) -> Option<Packet> {
+        if !self.urpf(w, family, &packet, tx, false) {
+            return None;
+        }
         if family == Family::V4 && !self.nat44_output(w, &mut packet, tx) {
             return None;
         }
@@ -128,6 +137,9 @@ impl Vpp {
                 describe_nat(verdict, &packet.data)
             });
         }
+        if !self.policer_output(w, family, &mut packet, tx) {
+            return None;
+        }
         let table = self.table_of(tx, family);
         for _ in 0..count {
             self.cnat.writeback(&mut packet.cnat, table);
@@ -135,6 +147,40 @@ impl Vpp {
             w.node(format_args!("cnat-writeback-{prefix}"), || meta.describe());
         }
         Some(packet)
+    }
+
+    /// `ip4/6-pmtu-dpo`: whether a packet is longer than its way to a peer that is on no link takes, and what then becomes
+    /// of it.
+    pub(super) fn longer_than_path(
+        &mut self,
+        w: &mut Walk,
+        family: Family,
+        packet: &Packet,
+        forward: &Forward,
+    ) -> bool {
+        let Forward::Adjacency {
+            sw_if_index,
+            next_hop,
+        } = *forward
+        else {
+            return false;
+        };
+        let Ok(ip) = Ip::parse(&packet.data) else {
+            return false;
+        };
+        let table = packet.table.unwrap_or_else(|| self.table_of(packet.rx, family));
+        let Some(path) = self.path_mtu(table, ip.dst) else {
+            return false;
+        };
+        let own = self.interfaces.get(sw_if_index).map_or(0, |i| i.ip_mtu(family));
+        let mtu = if own == 0 { path } else { own.min(path) };
+        if packet.data.len() <= mtu as usize || self.is_attached(table, ip.dst) {
+            return false;
+        }
+        let node = family.pick("ip4-pmtu-dpo", "ip6-pmtu-dpo");
+        w.node(node, || format!("mtu {mtu}"));
+        self.too_big(w, family, packet.clone(), sw_if_index, next_hop, &ip, mtu);
+        true
     }
 
     /// Longer than the interface's MTU: ICMP to the sender, or IPv4 fragments.
@@ -239,7 +285,7 @@ impl Vpp {
                 w.depth -= 1;
             }
             Kind::Local => self.drop_packet(w, rx, "local0-output", "interface is down"),
-            Kind::Tap(_) | Kind::AfPacket { .. } | Kind::Memif(_) => {
+            Kind::Tap(_) | Kind::AfPacket { .. } | Kind::AfXdp { .. } | Kind::Memif(_) => {
                 w.node(format_args!("{}-tx", interface.name), String::new);
                 w.settle(|| Fate::Transmitted { sw_if_index: tx });
                 w.outputs.push(Output {

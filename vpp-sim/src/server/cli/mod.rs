@@ -24,7 +24,7 @@ pub fn run(core: &mut Core, line: &str) -> Result<String, String> {
     }
 }
 
-fn show(core: &Core, words: &[&str]) -> Result<String, String> {
+fn show(core: &mut Core, words: &[&str]) -> Result<String, String> {
     match words {
         ["version", ..] => Ok(format!(
             "vpp v{} built {}\n",
@@ -43,18 +43,23 @@ fn show(core: &Core, words: &[&str]) -> Result<String, String> {
         ["acl-plugin", "sessions"] => Ok(services::acl_sessions(&core.vpp)),
         ["cnat", "translation"] => Ok(services::translations(&core.vpp)),
         ["cnat", "session", ..] => Ok(services::sessions(&core.vpp)),
-        ["trace", ..] => Ok(core.tracer.show()),
+        ["trace"] => Ok(core.tracer.show(None)),
+        ["trace", "max", count] => {
+            let most = count.parse().map_err(|_| unknown(&words.join(" ")))?;
+            Ok(core.tracer.show(Some(most)))
+        }
         _ => Err(unknown(&words.join(" "))),
     }
 }
 
-/// `trace add <input node> <count>`: every device counts as the named input node.
+/// `trace add <input node> <count>`.
 fn trace_add(core: &mut Core, words: &[&str]) -> Result<String, String> {
-    let count = match words {
-        [count] | [_, count] => count.parse().ok(),
+    let wanted = match words {
+        [node, count] => core.vpp.node_index(node).ok().zip(count.parse().ok()),
         _ => None,
     };
-    core.tracer.add(count.ok_or_else(|| unknown(&words.join(" ")))?);
+    let (_, count) = wanted.ok_or_else(|| unknown(&words.join(" ")))?;
+    core.tracer.add(words[0], count);
     Ok(String::new())
 }
 

@@ -73,6 +73,7 @@ fn create(core: &mut Core, host_if_name: &str, own: Option<Mac>) -> OpResult<u32
     }
     let request = AfPacketRequest {
         host_if_name: host_if_name.to_owned(),
+        namespace: None,
     };
     let attached = core.devices.backend.open_af_packet(&request).map_err(|error| {
         tracing::warn!(

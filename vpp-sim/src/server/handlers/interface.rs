@@ -2,16 +2,20 @@
 
 use vpp_api::messages::interface::{
     CreateLoopback, CreateLoopbackInstance, CreateLoopbackInstanceReply, CreateLoopbackReply, DeleteLoopback,
-    HwInterfaceSetMtu, SwInterfaceAddDelAddress, SwInterfaceClearStats, SwInterfaceDetails, SwInterfaceDump,
-    SwInterfaceGetMacAddress, SwInterfaceGetMacAddressReply, SwInterfaceGetTable, SwInterfaceGetTableReply,
+    HwInterfaceSetMtu, SwInterfaceAddDelAddress, SwInterfaceAddressReplaceBegin,
+    SwInterfaceAddressReplaceEnd, SwInterfaceClearStats, SwInterfaceDetails, SwInterfaceDump,
+    SwInterfaceGetDefaultRxMode, SwInterfaceGetDefaultRxModeReply, SwInterfaceGetMacAddress,
+    SwInterfaceGetMacAddressReply, SwInterfaceGetTable, SwInterfaceGetTableReply,
+    SwInterfaceRxPlacementDetails, SwInterfaceRxPlacementDump, SwInterfaceSetDefaultRxMode,
     SwInterfaceSetFlags, SwInterfaceSetInterfaceName, SwInterfaceSetMacAddress, SwInterfaceSetMtu,
-    SwInterfaceSetRxMode, SwInterfaceSetTable, SwInterfaceSetUnnumbered, SwInterfaceTagAddDel,
-    WantInterfaceEvents, WantInterfaceEventsReply,
+    SwInterfaceSetPromisc, SwInterfaceSetRxMode, SwInterfaceSetRxPlacement, SwInterfaceSetTable,
+    SwInterfaceSetTxPlacement, SwInterfaceSetUnnumbered, SwInterfaceTagAddDel, SwInterfaceTxPlacementDetails,
+    SwInterfaceTxPlacementGet, WantInterfaceEvents, WantInterfaceEventsReply,
 };
 use vpp_api::types::{IfStatusFlags, RxMode};
 
 use super::outcome;
-use crate::engine::{Interface, Kind};
+use crate::engine::Interface;
 use crate::engine::{NONE, OpError, retval};
 use crate::server::convert::{family, index, mac, prefix, wire_mac};
 use crate::server::core::Core;
@@ -19,8 +23,8 @@ use crate::server::dispatch::Registry;
 
 /// `VNET_API_ERROR_INVALID_REGISTRATION`.
 const INVALID_REGISTRATION: i32 = -31;
-/// `VNET_API_ERROR_UNSUPPORTED`.
-const UNSUPPORTED: i32 = -126;
+/// `VNET_API_ERROR_INVALID_QUEUE`.
+const INVALID_QUEUE: i32 = -125;
 
 pub fn register(registry: &mut Registry) {
     registry.dump(dump);
@@ -79,17 +83,20 @@ pub fn register(registry: &mut Registry) {
     });
     registry.ack(|core, m: SwInterfaceSetInterfaceName| core.vpp.set_interface_name(m.sw_if_index, &m.name));
     registry.ack(|core, m: SwInterfaceClearStats| core.vpp.clear_counters(index(m.sw_if_index)));
-    // Every device here is read when it has something: the mode is accepted where there is a queue, and makes no odds.
-    registry.ack(
-        |core, m: SwInterfaceSetRxMode| match known(core, m.sw_if_index)?.kind {
-            Kind::Tap(_) | Kind::AfPacket { .. } | Kind::Memif(_)
-                if m.mode != RxMode::RX_MODE_API_UNKNOWN =>
-            {
-                Ok(())
-            }
-            _ => Err(OpError::Retval(UNSUPPORTED)),
-        },
-    );
+    registry.ack(|core, _: SwInterfaceAddressReplaceBegin| {
+        core.vpp.address_replace_begin();
+        Ok(())
+    });
+    registry.ack(|core, _: SwInterfaceAddressReplaceEnd| {
+        core.vpp.address_replace_end();
+        Ok(())
+    });
+    // Devices here take what comes; only what VPP refuses is refused.
+    registry.ack(|core, m: SwInterfaceSetPromisc| {
+        let is_ethernet = known(core, m.sw_if_index)?.is_ethernet();
+        is_ethernet.then_some(()).ok_or(retval::INVALID_VALUE.into())
+    });
+    queues(registry);
     registry.request(|core, m: CreateLoopback| {
         let (retval, sw_if_index) = outcome(core.vpp.create_loopback(mac(m.mac_address), None), NONE)?;
         Ok(CreateLoopbackReply { retval, sw_if_index })
@@ -100,6 +107,69 @@ pub fn register(registry: &mut Registry) {
         Ok(CreateLoopbackInstanceReply { retval, sw_if_index })
     });
     registry.ack(|core, m: DeleteLoopback| core.vpp.delete_loopback(m.sw_if_index));
+}
+
+/// Every device here is read by the one thread when it has something: modes are kept and make no odds.
+fn queues(registry: &mut Registry) {
+    registry.ack(|core, m: SwInterfaceSetRxMode| {
+        let queue = m.queue_id_valid.then_some(m.queue_id);
+        core.vpp.set_rx_mode(m.sw_if_index, queue, m.mode.0)
+    });
+    registry.ack(|core, m: SwInterfaceSetDefaultRxMode| core.vpp.set_default_rx_mode(m.mode.0));
+    registry.request(|core, _: SwInterfaceGetDefaultRxMode| {
+        Ok(SwInterfaceGetDefaultRxModeReply {
+            retval: 0,
+            mode: RxMode(core.vpp.default_rx_mode()),
+        })
+    });
+    registry.ack(|core, m: SwInterfaceSetRxPlacement| {
+        core.vpp.set_rx_placement(m.sw_if_index, m.queue_id, m.is_main)
+    });
+    registry.dump(|core, m: SwInterfaceRxPlacementDump| {
+        with_queue(core, m.sw_if_index)
+            .map(|i| SwInterfaceRxPlacementDetails {
+                sw_if_index: i.sw_if_index,
+                queue_id: 0,
+                worker_id: 0,
+                mode: RxMode(i.rx_mode),
+            })
+            .collect()
+    });
+    registry.ack(|core, m: SwInterfaceSetTxPlacement| {
+        let interface = known(core, m.sw_if_index)?;
+        if m.threads.iter().any(|thread| *thread != 0) {
+            return Err(retval::INVALID_VALUE.into());
+        }
+        if m.queue_id != 0 || !interface.has_queue() {
+            return Err(INVALID_QUEUE.into());
+        }
+        Ok(())
+    });
+    registry.stream(
+        |m: &SwInterfaceTxPlacementGet| m.cursor,
+        |core, m| {
+            if with_queue(core, NONE).next().is_none() {
+                return Err(retval::NO_SUCH_ENTRY.into());
+            }
+            if m.sw_if_index != NONE {
+                known(core, m.sw_if_index)?;
+            }
+            let all = with_queue(core, m.sw_if_index).map(|i| SwInterfaceTxPlacementDetails {
+                sw_if_index: i.sw_if_index,
+                queue_id: 0,
+                shared: 0,
+                threads: vec![0],
+            });
+            Ok((0..).zip(all).collect())
+        },
+    );
+}
+
+/// Interfaces that have a queue: all, or one.
+fn with_queue(core: &Core, sw_if_index: u32) -> impl Iterator<Item = &Interface> {
+    let wanted = index(sw_if_index);
+    let all = core.vpp.interfaces().filter(|i| i.has_queue());
+    all.filter(move |i| wanted.is_none_or(|wanted| wanted == i.sw_if_index))
 }
 
 /// # Errors

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use vpp_api::messages::ip::{
-    IpAddressDetails, IpAddressDump, IpDetails, IpDump, IpRouteAddDel, IpRouteAddDelReply, IpRouteAddDelV2,
-    IpRouteAddDelV2Reply, IpRouteDetails, IpRouteDump, IpRouteLookup, IpRouteLookupReply, IpRouteLookupV2,
-    IpRouteLookupV2Reply, IpRouteV2Details, IpRouteV2Dump, IpTableAddDel, IpTableAddDelV2, IpTableAllocate,
-    IpTableAllocateReply, IpTableDetails, IpTableDump, IpTableFlush, IpTableReplaceBegin, IpTableReplaceEnd,
-    IpUnnumberedDetails, IpUnnumberedDump, SetIpFlowHashV3, SwInterfaceIp4EnableDisable,
+    IpAddressDetails, IpAddressDump, IpDetails, IpDump, IpPathMtu, IpPathMtuDetails, IpPathMtuGet,
+    IpPathMtuReplaceBegin, IpPathMtuReplaceEnd, IpPathMtuUpdate, IpRouteAddDel, IpRouteAddDelReply,
+    IpRouteAddDelV2, IpRouteAddDelV2Reply, IpRouteDetails, IpRouteDump, IpRouteLookup, IpRouteLookupReply,
+    IpRouteLookupV2, IpRouteLookupV2Reply, IpRouteV2Details, IpRouteV2Dump, IpTableAddDel, IpTableAddDelV2,
+    IpTableAllocate, IpTableAllocateReply, IpTableDetails, IpTableDump, IpTableFlush, IpTableReplaceBegin,
+    IpTableReplaceEnd, IpUnnumberedDetails, IpUnnumberedDump, SetIpFlowHashV3, SwInterfaceIp4EnableDisable,
     SwInterfaceIp6EnableDisable, SwInterfaceIp6GetLinkLocalAddress, SwInterfaceIp6GetLinkLocalAddressReply,
+    SwInterfaceIp6SetLinkLocalAddress,
 };
 use vpp_api::types::{FibPath, IpRoute, IpRouteV2, IpTable};
 
@@ -22,10 +24,14 @@ use crate::server::dispatch::Registry;
 /// `VNET_API_ERROR_EAGAIN`, which `ip_table_allocate` gives for "no free id".
 const NO_FREE_ID: i32 = -165;
 
+/// `VNET_API_ERROR_IP6_NOT_ENABLED`.
+const IP6_NOT_ENABLED: i32 = -62;
+
 pub fn register(registry: &mut Registry) {
     tables(registry);
     routes(registry);
     interfaces(registry);
+    path_mtus(registry);
 }
 
 fn tables(registry: &mut Registry) {
@@ -275,9 +281,44 @@ fn interfaces(registry: &mut Registry) {
     });
     registry.request(|core, m: SwInterfaceIp6GetLinkLocalAddress| {
         let interface = known(core, m.sw_if_index)?;
+        if !core.vpp.ip_active(interface, Family::V6) {
+            return Err(IP6_NOT_ENABLED.into());
+        }
         Ok(SwInterfaceIp6GetLinkLocalAddressReply {
             retval: 0,
-            ip: interface.mac.link_local(),
+            ip: interface.link_local_address(),
         })
     });
+    registry.ack(|core, m: SwInterfaceIp6SetLinkLocalAddress| {
+        core.vpp.set_link_local_address(m.sw_if_index, m.ip)
+    });
+}
+
+fn path_mtus(registry: &mut Registry) {
+    registry.ack(|core, m: IpPathMtuUpdate| {
+        core.vpp
+            .path_mtu_update(m.pmtu.table_id, m.pmtu.nh, m.pmtu.path_mtu)
+    });
+    registry.ack(|core, _: IpPathMtuReplaceBegin| {
+        core.vpp.path_mtu_replace_begin();
+        Ok(())
+    });
+    registry.ack(|core, _: IpPathMtuReplaceEnd| {
+        core.vpp.path_mtu_replace_end();
+        Ok(())
+    });
+    registry.stream(
+        |m: &IpPathMtuGet| m.cursor,
+        |core, _| {
+            let all = core.vpp.path_mtus().into_iter().map(|found| IpPathMtuDetails {
+                pmtu: IpPathMtu {
+                    table_id: found.table_id,
+                    nh: found.peer,
+                    path_mtu: found.mtu,
+                    ..IpPathMtu::default()
+                },
+            });
+            Ok((0..).zip(all).collect())
+        },
+    );
 }

@@ -3,19 +3,24 @@
 mod abf;
 mod acl;
 mod af_packet;
+mod af_xdp;
 mod cnat;
 mod feature;
 mod interface;
 mod ip;
-mod ip_neighbor;
+pub(super) mod ip_neighbor;
 mod ipip;
 mod ipsec;
 mod l2;
 mod memclnt;
 mod memif;
 mod nat44;
+mod policer;
+mod punt;
 mod sr;
 mod tap;
+mod tracedump;
+mod urpf;
 mod vlib;
 mod vxlan;
 mod wireguard;
@@ -32,6 +37,7 @@ pub fn registry(release: Release) -> Registry {
     interface::register(&mut registry);
     tap::register(&mut registry);
     af_packet::register(&mut registry);
+    af_xdp::register(&mut registry);
     memif::register(&mut registry);
     vxlan::register(&mut registry);
     ip::register(&mut registry);
@@ -46,6 +52,10 @@ pub fn registry(release: Release) -> Registry {
     ipip::register(&mut registry);
     ipsec::register(&mut registry);
     wireguard::register(&mut registry);
+    policer::register(&mut registry);
+    punt::register(&mut registry);
+    tracedump::register(&mut registry);
+    urpf::register(&mut registry);
     registry
 }
 

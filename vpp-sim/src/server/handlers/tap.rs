@@ -1,7 +1,8 @@
 //! Taps: the host side by the device backend, VPP's side by the engine.
 
 use vpp_api::messages::tapv2::{
-    SwInterfaceTapV2Details, SwInterfaceTapV2Dump, TapCreateV3, TapCreateV3Reply, TapDeleteV2, TapFlags,
+    SwInterfaceTapV2Details, SwInterfaceTapV2Dump, TapCreateV2, TapCreateV2Reply, TapCreateV3,
+    TapCreateV3Reply, TapDeleteV2, TapFlags,
 };
 use vpp_api::types::{Ip4Prefix, Ip6Prefix};
 
@@ -25,6 +26,10 @@ pub fn register(registry: &mut Registry) {
         let (retval, sw_if_index) = outcome(create(core, &m), NONE)?;
         Ok(TapCreateV3Reply { retval, sw_if_index })
     });
+    registry.request(|core, m: TapCreateV2| {
+        let (retval, sw_if_index) = outcome(create(core, &as_v3(m)), NONE)?;
+        Ok(TapCreateV2Reply { retval, sw_if_index })
+    });
     registry.ack(|core, m: TapDeleteV2| {
         core.vpp.delete_tap(m.sw_if_index)?;
         core.devices.detach(m.sw_if_index);
@@ -38,6 +43,39 @@ pub fn register(registry: &mut Registry) {
             .filter_map(details)
             .collect()
     });
+}
+
+/// The older request has no count of queues to send on.
+fn as_v3(m: TapCreateV2) -> TapCreateV3 {
+    TapCreateV3 {
+        id: m.id,
+        use_random_mac: m.use_random_mac,
+        mac_address: m.mac_address,
+        num_rx_queues: u16::from(m.num_rx_queues),
+        num_tx_queues: 1,
+        tx_ring_sz: m.tx_ring_sz,
+        rx_ring_sz: m.rx_ring_sz,
+        host_mtu_set: m.host_mtu_set,
+        host_mtu_size: m.host_mtu_size,
+        host_mac_addr_set: m.host_mac_addr_set,
+        host_mac_addr: m.host_mac_addr,
+        host_ip4_prefix_set: m.host_ip4_prefix_set,
+        host_ip4_prefix: m.host_ip4_prefix,
+        host_ip6_prefix_set: m.host_ip6_prefix_set,
+        host_ip6_prefix: m.host_ip6_prefix,
+        host_ip4_gw_set: m.host_ip4_gw_set,
+        host_ip4_gw: m.host_ip4_gw,
+        host_ip6_gw_set: m.host_ip6_gw_set,
+        host_ip6_gw: m.host_ip6_gw,
+        tap_flags: m.tap_flags,
+        host_namespace_set: m.host_namespace_set,
+        host_namespace: m.host_namespace,
+        host_if_name_set: m.host_if_name_set,
+        host_if_name: m.host_if_name,
+        host_bridge_set: m.host_bridge_set,
+        host_bridge: m.host_bridge,
+        tag: m.tag,
+    }
 }
 
 /// The order is VPP's (`tap_create_if`): the interface comes last, so a failure leaves no trace of it.

@@ -2,6 +2,8 @@
 
 pub mod chains;
 pub mod forwarding;
+pub mod graph;
+pub mod overlays;
 pub mod policy;
 pub mod services;
 pub mod tunnels;
