@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -19,6 +19,15 @@ use crate::{LATEST_VERSION, MAX_LINE, SUPPORTED_VERSIONS};
 /// How long the daemon may take: kubelet gives the runtime two minutes for a sandbox, and the
 /// answer "try again later" must arrive within them.
 pub const DEADLINE: Duration = Duration::from_secs(90);
+
+/// How long STATUS waits for a daemon that does not listen: one that is being replaced. The runtime takes a failure for
+/// a network that is down, and kubelet then calls its node, and every pod on it, not ready. kubelet itself gives up on a
+/// runtime that says nothing for 30 seconds.
+const STATUS_PATIENCE: Duration = Duration::from_secs(15);
+/// How long it waits for one that listens but can't serve yet: it has just started.
+const START_PATIENCE: Duration = Duration::from_secs(3);
+/// Time between its questions.
+const STATUS_PAUSE: Duration = Duration::from_millis(100);
 
 /// Longest container id: with the interface's name it must fit a file name.
 const MAX_CONTAINER_ID: usize = 200;
@@ -210,7 +219,11 @@ impl NoAnswer {
 }
 
 fn exchange(request: Request, deadline: Duration) -> Result<Option<Value>, CniError> {
-    let answer = match ask(&request, deadline) {
+    let answer = match request.command {
+        Command::Status => ask_status(&request, deadline),
+        _ => ask(&request, deadline),
+    };
+    let answer = match answer {
         Ok(response) => response,
         Err(reason) => return without_daemon(&request, &reason, deadline),
     };
@@ -261,6 +274,23 @@ fn leave_intent(request: &Request, message: &str, deadline: Duration) -> Result<
         eprintln!("contiv-cni: {error}");
     }
     Ok(None)
+}
+
+/// Asks for the daemon's status until it can serve, or until it has had the time to start.
+fn ask_status(request: &Request, deadline: Duration) -> Result<Response, NoAnswer> {
+    let started = Instant::now();
+    loop {
+        let answer = ask(request, deadline.saturating_sub(started.elapsed()));
+        let patience = match &answer {
+            Err(NoAnswer::Unreachable(_)) => STATUS_PATIENCE,
+            Ok(Response::Failed(_)) => START_PATIENCE,
+            _ => return answer,
+        };
+        if started.elapsed() + STATUS_PAUSE >= patience.min(deadline) {
+            return answer;
+        }
+        thread::sleep(STATUS_PAUSE);
+    }
 }
 
 /// Sends the request and waits for the answer, at most for `deadline` in all.

@@ -302,7 +302,6 @@ fn without_a_daemon_each_command_has_its_answer() {
         ("ADD", code::TRY_AGAIN_LATER),
         ("CHECK", code::TRY_AGAIN_LATER),
         ("GC", code::TRY_AGAIN_LATER),
-        ("STATUS", code::NOT_AVAILABLE),
     ] {
         let done = run(&config, &[("CNI_COMMAND", command)]);
         assert_eq!(done.stdout["code"], expected, "{command}: {}", done.stdout);
@@ -359,6 +358,59 @@ fn the_daemons_errors_come_through() {
         done.stdout,
         json!({"cniVersion": "0.4.0", "code": 11, "msg": "the pod's policies are not known yet",
             "details": "default/web"})
+    );
+}
+
+/// kubelet calls a node, and every pod on it, not ready when STATUS fails: the seconds in which a daemon is replaced by
+/// the next one are none of that.
+#[test]
+fn status_waits_for_the_daemon_that_is_being_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().to_owned();
+    let next = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        daemon(&place, Response::Done {})
+    });
+    let done = run(
+        &config("1.1.0", dir.path()).to_string(),
+        &[("CNI_COMMAND", "STATUS")],
+    );
+    assert_eq!((done.exit, done.empty), (0, true), "{}", done.stdout);
+    next.join().unwrap().recv().unwrap();
+}
+
+#[test]
+fn status_says_so_when_no_daemon_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config("1.1.0", dir.path()).to_string();
+    let command = |name: &str| (name == "CNI_COMMAND").then(|| "STATUS".to_owned());
+    let started = Instant::now();
+    let done = shim::run(command, config.as_bytes(), Duration::from_millis(300));
+    assert!(started.elapsed() >= Duration::from_millis(150), "it waited");
+    let error: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(error["code"], code::NOT_AVAILABLE, "{error}");
+    // One that listens and can't serve is asked for a shorter time, and its own sentence is the answer.
+    let failed = || Response::Failed(CniError::new(code::NOT_AVAILABLE_LIMITED, "VPP is not connected"));
+    let listener = UnixListener::bind(dir.path().join("cni.sock")).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            let answer = serde_json::to_string(&failed()).unwrap() + "\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let started = Instant::now();
+    let done = shim::run(command, config.as_bytes(), Duration::from_secs(90));
+    assert!(started.elapsed() < Duration::from_secs(10));
+    let error: Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!(
+        (&error["code"], &error["msg"]),
+        (
+            &json!(code::NOT_AVAILABLE_LIMITED),
+            &json!("VPP is not connected")
+        )
     );
 }
 
