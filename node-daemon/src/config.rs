@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use ipnet::IpNet;
+use serde::Deserialize;
 
 use crate::desired::{ListedPods, Local, Uplink};
 
@@ -14,7 +15,8 @@ use crate::desired::{ListedPods, Local, Uplink};
 #[command(
     name = "contiv-node",
     version,
-    after_help = "contiv-node cleanup takes back the routes and the nftables table on this node, for when the network is uninstalled."
+    after_help = "contiv-node install-cni puts the CNI plugin on the node's disk; contiv-node cleanup takes back what the network left on \
+                  the node, for when it is uninstalled. Both have a --help of their own."
 )]
 pub struct Config {
     /// Name of the Node this daemon runs on; in a DaemonSet from `spec.nodeName`.
@@ -29,6 +31,10 @@ pub struct Config {
     /// Socket on which the CNI shim is served.
     #[arg(long, default_value = "/run/contiv/cni.sock")]
     pub cni_socket: PathBuf,
+    /// The node's directory of CNI configurations, for the one that leads its container runtime here; written once pods
+    /// can be served. Without it none is written.
+    #[arg(long)]
+    pub cni_conf_dir: Option<PathBuf>,
     /// Directory of what must survive a restart; not on a network.
     #[arg(long, default_value = "/var/lib/contiv")]
     pub state_dir: PathBuf,
@@ -47,6 +53,10 @@ pub struct Config {
     /// Next hop of VPP's default route; may be given once per family.
     #[arg(long, requires = "uplink_interface")]
     pub uplink_gateway: Vec<IpAddr>,
+    /// The three options above in a file, as JSON: {"interface": "eth1", "addresses": ["192.0.2.11/24"], "gateways": []}.
+    /// If there is no such file the node has no uplink: a DaemonSet gives every node the same options.
+    #[arg(long, conflicts_with = "uplink_interface")]
+    pub uplink_file: Option<PathBuf>,
     /// Name of the node's own tap to VPP; empty for none.
     #[arg(long, default_value = "contiv0")]
     pub host_interface: String,
@@ -70,7 +80,50 @@ pub struct Config {
     pub log: String,
 }
 
+/// What `--uplink-file` says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UplinkFile {
+    interface: String,
+    #[serde(default)]
+    addresses: Vec<IpNet>,
+    #[serde(default)]
+    gateways: Vec<IpAddr>,
+}
+
+/// `--uplink-file` can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("--uplink-file {}: {reason}", path.display())]
+pub struct UplinkFileError {
+    path: PathBuf,
+    reason: String,
+}
+
 impl Config {
+    /// Takes over what `--uplink-file` says.
+    ///
+    /// # Errors
+    /// A file that is there and can't be read, or says something else. One that is not there means no uplink.
+    pub fn with_uplink_file(mut self) -> Result<Self, UplinkFileError> {
+        let Some(path) = self.uplink_file.take() else {
+            return Ok(self);
+        };
+        let text = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                tracing::warn!(file = %path.display(), "no uplink is set for this node: pods of other nodes cannot be reached");
+                return Ok(self);
+            }
+            read => read.map_err(|error| error.to_string()),
+        };
+        let parsed = text
+            .and_then(|text| serde_json::from_str::<UplinkFile>(&text).map_err(|error| error.to_string()));
+        let uplink = parsed.map_err(|reason| UplinkFileError { path, reason })?;
+        self.uplink_interface = Some(uplink.interface);
+        self.uplink_address = uplink.addresses;
+        self.uplink_gateway = uplink.gateways;
+        Ok(self)
+    }
+
     /// Local settings; `uplink_mtu` is what the kernel says of the uplink.
     pub fn local(&self, uplink_mtu: Option<u32>) -> Local {
         let uplink = self.uplink_interface.as_ref().map(|interface| Uplink {
@@ -99,5 +152,46 @@ impl Config {
     /// Time between comparisons with VPP.
     pub fn resync(&self) -> Duration {
         Duration::from_secs(self.resync_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_file(path: &std::path::Path) -> Result<Config, UplinkFileError> {
+        let path = path.to_str().unwrap();
+        Config::try_parse_from(["contiv-node", "--node-name", "n", "--uplink-file", path])
+            .unwrap()
+            .with_uplink_file()
+    }
+
+    #[test]
+    fn an_uplink_file_says_what_the_options_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("n.json");
+        assert_eq!(
+            with_file(&path).unwrap().uplink_interface,
+            None,
+            "no file, no uplink"
+        );
+        std::fs::write(
+            &path,
+            r#"{"interface": "vpp0", "addresses": ["192.0.2.11/24", "2001:db8::11/64"], "gateways": ["192.0.2.1"]}"#,
+        )
+        .unwrap();
+        let config = with_file(&path).unwrap();
+        assert_eq!(config.uplink_interface.as_deref(), Some("vpp0"));
+        assert_eq!(
+            config.uplink_address,
+            [
+                "192.0.2.11/24".parse().unwrap(),
+                "2001:db8::11/64".parse().unwrap()
+            ]
+        );
+        assert_eq!(config.uplink_gateway, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        std::fs::write(&path, r#"{"interface": "vpp0", "address": "192.0.2.11"}"#).unwrap();
+        let error = with_file(&path).unwrap_err().to_string();
+        assert!(error.contains("n.json: unknown field `address`"), "{error}");
     }
 }

@@ -23,6 +23,7 @@ pub mod config;
 pub mod desired;
 pub mod health;
 pub mod host;
+pub mod install;
 pub mod ipam;
 pub mod metrics;
 pub mod objects;

@@ -3,12 +3,28 @@
 use anyhow::Context;
 use clap::Parser;
 use node_daemon::Config;
+use node_daemon::install::{Cleanup, Install};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // Needs none of what the daemon must be told.
-    if std::env::args().skip(1).eq(["cleanup".to_owned()]) {
-        return node_daemon::host::clean().await.context("contiv-node cleanup");
+    let arguments = || std::env::args_os().skip(1);
+    // Neither needs what the daemon must be told.
+    match std::env::args().nth(1).as_deref() {
+        Some("install-cni") => {
+            Install::parse_from(arguments())
+                .run()
+                .context("contiv-node install-cni")?;
+            return Ok(());
+        }
+        Some("cleanup") => {
+            let cleanup = Cleanup::parse_from(arguments());
+            cleanup.run().await.context("contiv-node cleanup")?;
+            if cleanup.wait {
+                runtime::shutdown::signalled().await.context("signals")?;
+            }
+            return Ok(());
+        }
+        _ => {}
     }
     let config = Config::parse();
     let format = config.log_format.parse().context("--log-format")?;

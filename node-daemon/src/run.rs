@@ -17,11 +17,11 @@ use vpp_api::{Connector, Options};
 use crate::agent::{Agent, Event, Parts, Snapshot};
 use crate::attachments::{AttachmentStore, StoreError};
 use crate::cni::{self, CniCall, ServeError};
-use crate::config::Config;
+use crate::config::{Config, UplinkFileError};
 use crate::metrics::Metrics;
 use crate::statefile::StateFile;
 use crate::vpp::Vpp;
-use crate::{health, host, status, watch};
+use crate::{health, host, install, status, watch};
 
 /// How long tasks have to end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -42,6 +42,9 @@ pub enum RunError {
     /// No way to the API server is configured.
     #[error("API server: {0}")]
     Kubernetes(String),
+    /// The uplink's settings.
+    #[error(transparent)]
+    Uplink(#[from] UplinkFileError),
     /// Files of attachments.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -71,6 +74,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 }
 
 async fn start(config: Config, tasks: &mut Tasks) -> Result<(), RunError> {
+    let config = config.with_uplink_file()?;
     let client = client(&config).await?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
@@ -105,6 +109,12 @@ async fn start(config: Config, tasks: &mut Tasks) -> Result<(), RunError> {
         cni::serve(listener, calls, stop).await;
         Ok::<(), Infallible>(())
     });
+    if let Some(dir) = config.cni_conf_dir.clone() {
+        let gate = readiness.gate("cni", "the CNI configuration is written once pods can be served");
+        let content = install::configuration(&config.cni_socket, &config.state_dir);
+        let announcement = install::announce(dir, content, snapshot.clone(), gate, tasks.token());
+        tasks.spawn("cni configuration", announcement);
+    }
     tasks.spawn("cni calls", forward(called, events.clone(), tasks.token()));
 
     let stop = tasks.token();

@@ -35,6 +35,16 @@ pub enum Error {
     },
 }
 
+/// Waits for the SIGTERM or SIGINT that asks the process to end: for one that has nothing else to do.
+///
+/// # Errors
+/// The signals cannot be caught.
+pub async fn signalled() -> std::io::Result<()> {
+    let signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    next_signal(&mut Some(signals)).await;
+    Ok(())
+}
+
 /// The process's tasks.
 #[derive(Debug)]
 pub struct Tasks {
