@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-e2e test-dataplane lint fuzz bench bench-api bench-compiler clean distclean setup build
+.PHONY: help images build-static conformance demo test test-unit test-e2e test-dataplane lint fuzz bench bench-api bench-compiler clean distclean setup build
 
 # End-to-end tests, in order: what fails early explains what fails later.
 E2E_TESTS := harness connectivity cni networkpolicy cluster_network_policy services nodeports chains lifecycle status writes
@@ -30,6 +30,18 @@ test-e2e: setup build ## End-to-end tests; TESTS="services chains" runs only tho
 test-dataplane: ## One suite of packets in process, on a socket, and against VPP_API_SOCKET (VPP_NETNS: where it lives) if given (root)
 	cargo test -p vpp-sim --test dataplane
 	cargo test -p node-daemon --test given_vpp
+
+# Programs that run on hosts of any distribution, or in an image with nothing else in it.
+TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
+
+build-static:
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --target $(TRIPLE) --target-dir target/static -p cni-shim -p pause
+
+images: setup build build-static ## Container images of what is built here, in target/images; REGISTRY=… TAG=… name them, VPP=/path/to/vpp adds VPP's
+	@$(E2E) images target/images $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(TAG),--tag $(TAG)) $(if $(VPP),--vpp $(VPP))
+
+conformance: setup build ## Kubernetes' own tests, of E2E_TEST=/path/to/e2e.test, against $$KUBECONFIG; FOCUS=… and SKIP=… choose them
+	@$(E2E) conformance --e2e-test "$(E2E_TEST)" $(if $(FOCUS),--focus '$(FOCUS)') $(if $(SKIP),--skip '$(SKIP)') $(if $(NETNS),--netns $(NETNS))
 
 lint: ## Formatting, clippy, and (where cargo-deny is installed) licenses and advisories
 	cargo fmt --all --check

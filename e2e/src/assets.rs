@@ -19,6 +19,18 @@ pub fn own(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Path of a binary of this workspace that is linked statically, so that it runs on any distribution or in an empty image.
+pub fn own_static(name: &str) -> Result<PathBuf> {
+    let target = bin_dir()?.join("../static");
+    let built = std::fs::read_dir(&target).ok().and_then(|entries| {
+        let paths = entries
+            .flatten()
+            .map(|entry| entry.path().join("release").join(name));
+        paths.into_iter().find(|path| path.is_file())
+    });
+    built.with_context(|| format!("the static {name} is not built; `make build-static` builds it"))
+}
+
 fn bin_dir() -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os("CONTIV_BIN_DIR") {
         return Ok(dir.into());
@@ -101,8 +113,12 @@ pub fn built(program: &str) -> Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 
-fn installed(program: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?)
+/// Path of a program of this machine, if it is installed.
+pub fn installed(program: &str) -> Option<PathBuf> {
+    // Root's own directories are not in everybody's PATH.
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
         .map(|dir| dir.join(program))
         .find(|path| path.is_file())
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use e2e::cluster::Cluster;
-use e2e::{bench, demo, relay, run, suite, vpp};
+use e2e::{bench, conformance, demo, images, relay, run, suite, vpp};
 
 /// Clusters in network namespaces: a real kube-apiserver, the operator, and nodes with real packets.
 #[derive(Debug, Parser)]
@@ -37,6 +37,25 @@ enum Command {
     },
     /// Measures CNI latency: our plugin beside bridge + host-local.
     BenchCni,
+    /// Runs Kubernetes' own end-to-end tests, from a program that you have, against a running cluster.
+    Conformance(#[command(flatten)] conformance::Options),
+    /// Makes container images of what was built, one archive each (`ctr images import`, `docker load` take them).
+    Images {
+        /// Where to.
+        dir: PathBuf,
+        /// Registry and path before the images' names.
+        #[arg(long, default_value = images::REGISTRY)]
+        registry: String,
+        /// Version of the images.
+        #[arg(long, default_value = images::TAG)]
+        tag: String,
+        /// Makes an image `vpp` as well, of this VPP (its program, installed with its plugins).
+        #[arg(long)]
+        vpp: Option<PathBuf>,
+        /// Only the image of this name; may be repeated.
+        #[arg(long)]
+        only: Vec<String>,
+    },
     /// Takes down what earlier runs left behind or kept; runs in progress are left alone.
     Clean,
     /// Looks into a dataplane: runs a debug command, or without one prints all that it holds.
@@ -80,6 +99,26 @@ fn run_command(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         })),
         Command::Up { nodes, keep } => runtime()?.block_on(until_interrupted(up(nodes, keep))),
+        Command::Conformance(options) => Ok(exit_code(conformance::run(&options)?)),
+        Command::Images {
+            dir,
+            registry,
+            tag,
+            vpp,
+            only,
+        } => {
+            let settings = images::Settings {
+                registry,
+                tag,
+                vpp,
+                only,
+            };
+            for path in images::build_as(&dir, &settings)? {
+                let size = path.metadata()?.len() >> 20;
+                writeln!(std::io::stdout(), "{} ({size} MiB)", path.display())?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Clean => {
             let (removed, left) = run::clean();
             let mut out = std::io::stdout();

@@ -18,10 +18,10 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Answers every line with its name and the client's address, until killed.
+    /// Answers every line, and every HTTP request, with its name and the client's address, until killed.
     Serve {
-        /// Name to answer with.
-        #[arg(long)]
+        /// Name to answer with; the pod's, where the environment says so.
+        #[arg(long, env = "POD_NAME", default_value_t = hostname())]
         name: String,
         /// TCP ports.
         #[arg(long)]
@@ -32,8 +32,9 @@ enum Command {
     },
     /// Asks so many times, each time on a new connection, and prints who answered how often.
     Ask {
+        /// ADDRESS:PORT or NAME:PORT; a name is resolved before every question.
         #[arg(long)]
-        to: SocketAddr,
+        to: String,
         #[arg(long, value_enum, default_value = "tcp")]
         protocol: Protocol,
         #[arg(long, default_value_t = 1)]
@@ -72,6 +73,12 @@ enum Command {
     },
 }
 
+/// The pod's name, unless it says something else.
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
 fn main() -> Result<()> {
     let mut out = std::io::stdout();
     match Options::parse().command {
@@ -82,7 +89,7 @@ fn main() -> Result<()> {
             count,
             timeout_ms,
         } => {
-            let answers = client::ask(to, protocol, count, Duration::from_millis(timeout_ms));
+            let answers = client::ask(&to, protocol, count, Duration::from_millis(timeout_ms));
             writeln!(out, "{}", serde_json::to_string(&answers)?)?;
         }
         Command::Flow {

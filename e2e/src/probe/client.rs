@@ -2,24 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::time::Duration;
 
 use super::{Protocol, error_word};
 
 /// Asks `count` times, each time anew, and counts the answers: `<server> <address it saw>` or the error's word.
-pub fn ask(to: SocketAddr, protocol: Protocol, count: u32, timeout: Duration) -> BTreeMap<String, u32> {
+///
+/// `to` is an address or a name with a port. A name is resolved for every question, as a client of a Service does.
+pub fn ask(to: &str, protocol: Protocol, count: u32, timeout: Duration) -> BTreeMap<String, u32> {
     let mut answers = BTreeMap::new();
     for number in 0..count {
         let question = format!("q{number}");
-        let answer = match protocol {
+        let answer = resolve(to).and_then(|to| match protocol {
             Protocol::Tcp => tcp(to, &question, timeout),
             Protocol::Udp => udp(to, &question, timeout),
-        };
+        });
         let text = answer.unwrap_or_else(|error| error_word(&error));
         *answers.entry(text).or_default() += 1;
     }
     answers
+}
+
+fn resolve(to: &str) -> io::Result<SocketAddr> {
+    let mut found = to.to_socket_addrs()?;
+    found
+        .next()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "a name without addresses"))
 }
 
 fn tcp(to: SocketAddr, question: &str, timeout: Duration) -> io::Result<String> {

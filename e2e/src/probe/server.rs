@@ -1,5 +1,6 @@
 //! Servers that say who they are and whom they see: each line gets `<name> <client's address> <line>`. After a line
-//! `push <ms>` the connection is a download: such answers come by themselves, one every so many ms.
+//! `push <ms>` the connection is a download: such answers come by themselves, one every so many ms. What begins as an HTTP
+//! request is answered as one, so that kubelet's probes and curl have something to ask.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -49,6 +50,15 @@ fn echo(stream: &TcpStream, peer: SocketAddr, name: &str) {
     let mut writer = stream;
     for line in BufReader::new(stream).lines() {
         let Ok(line) = line else { return };
+        if line.starts_with("GET ") && line.contains(" HTTP/1.") {
+            let body = answer(name, peer.ip(), &line);
+            let _ = write!(
+                writer,
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            return;
+        }
         if let Some(interval) = line.strip_prefix(PUSH).and_then(|ms| ms.parse().ok()) {
             push(stream, peer, name, Duration::from_millis(interval));
             return;
