@@ -82,8 +82,8 @@ impl Cluster {
     /// Installs the charts' manifests: custom resource definitions, then accounts, their rights, and admission rules.
     pub async fn install_charts(&self) -> Result<()> {
         let charts = assets::source_root().join("charts");
-        for chart in ["contiv-crds", "contiv-vpp"] {
-            let dir = charts.join(chart).join("templates");
+        for chart in ["contiv-crds/templates", "contiv-vpp/templates/access"] {
+            let dir = charts.join(chart);
             let dir = dir.to_str().context("the source tree's path is not UTF-8")?;
             self.kubectl.run(&["apply", "--server-side", "-f", dir]).await?;
         }
