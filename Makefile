@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .PHONY: help images build-static conformance demo test test-unit test-e2e test-dataplane lint fuzz bench bench-api bench-compiler clean distclean setup build
 
 # End-to-end tests, in order: what fails early explains what fails later.
-E2E_TESTS := charts harness connectivity cni networkpolicy cluster_network_policy services nodeports chains lifecycle status writes
+E2E_TESTS := charts harness admission connectivity cni networkpolicy cluster_network_policy services nodeports chains lifecycle status writes
 E2E := target/debug/contiv-e2e
 
 help: ## This list

@@ -207,7 +207,15 @@ impl ControlPlane {
         self.write_kubeconfig(&name, &format!("https://{GATEWAY4}:{}", self.port), &token)
     }
 
-    async fn token(&self, account: &str, pod: Option<&Pod>) -> Result<String> {
+    /// A client that speaks with this token and no other rights.
+    pub async fn client_as(&self, token: &str) -> Result<Client> {
+        let text = kubeconfig_text(&on_loopback(self.port), &self.dir.join("ca.crt"), "bearer", token)?;
+        let kubeconfig = Kubeconfig::from_yaml(&text)?;
+        client_of(kubeconfig).await
+    }
+
+    /// A token of a ServiceAccount of contiv-system, bound to a pod if one is given (the TokenRequest API, as kubelet uses it).
+    pub async fn token(&self, account: &str, pod: Option<&Pod>) -> Result<String> {
         let bound = pod.map(|pod| BoundObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Pod".to_owned()),
@@ -280,7 +288,10 @@ rules:
 
 /// A client from a kubeconfig file.
 pub async fn client(kubeconfig: &Path) -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    client_of(Kubeconfig::read_from(kubeconfig)?).await
+}
+
+async fn client_of(kubeconfig: Kubeconfig) -> Result<Client> {
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     // The server is on this machine, whatever proxy the environment names.
     config.proxy_url = None;
