@@ -10,7 +10,7 @@ use crds::SYSTEM_NAMESPACE;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 use crate::assets::ThirdParty;
@@ -209,9 +209,7 @@ impl ControlPlane {
 
     /// A client that speaks with this token and no other rights.
     pub async fn client_as(&self, token: &str) -> Result<Client> {
-        let text = kubeconfig_text(&on_loopback(self.port), &self.dir.join("ca.crt"), "bearer", token)?;
-        let kubeconfig = Kubeconfig::from_yaml(&text)?;
-        client_of(kubeconfig).await
+        client_with_token(&self.kubeconfig, token).await
     }
 
     /// A token of a ServiceAccount of contiv-system, bound to a pod if one is given (the TokenRequest API, as kubelet uses it).
@@ -289,6 +287,18 @@ rules:
 /// A client from a kubeconfig file.
 pub async fn client(kubeconfig: &Path) -> Result<Client> {
     client_of(Kubeconfig::read_from(kubeconfig)?).await
+}
+
+/// A client of a kubeconfig's server that speaks with this token and nothing of the file's own users.
+pub async fn client_with_token(kubeconfig: &Path, token: &str) -> Result<Client> {
+    let mut kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    for user in &mut kubeconfig.auth_infos {
+        user.auth_info = Some(AuthInfo {
+            token: Some(token.to_owned().into()),
+            ..AuthInfo::default()
+        });
+    }
+    client_of(kubeconfig).await
 }
 
 async fn client_of(kubeconfig: Kubeconfig) -> Result<Client> {

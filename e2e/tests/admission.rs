@@ -1,9 +1,11 @@
 //! What a node daemon's token may write: the status of its own node's VppConfig and its own Lease. The tokens are real ones
 //! (TokenRequest), bound to a pod on a node, and the API server judges them.
 
+mod refusals;
+
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use crds::{SYSTEM_NAMESPACE, VppConfig};
 use e2e::cases;
 use e2e::cluster::Cluster;
@@ -12,6 +14,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use refusals::{denied, dry, forbidden, patch_status};
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -30,7 +33,7 @@ fn main() -> ExitCode {
 const GRANT: &str = "e2e-daemons-may-do-anything";
 
 /// A client with a token bound to the daemon's pod on a node.
-async fn daemon(cluster: &Cluster, node: &str) -> Result<Client> {
+async fn daemon(cluster: &mut Cluster, node: &str) -> Result<Client> {
     let control = cluster.control();
     let pods: Api<Pod> = Api::namespaced(control.client().await?, SYSTEM_NAMESPACE);
     let pod = pods.get(&format!("contiv-node-{node}")).await?;
@@ -39,20 +42,6 @@ async fn daemon(cluster: &Cluster, node: &str) -> Result<Client> {
     control
         .client_as(&control.token("contiv-node", Some(&pod)).await?)
         .await
-}
-
-/// Accepted without being stored: the daemons at work should not be surprised.
-fn dry() -> PatchParams {
-    PatchParams {
-        dry_run: true,
-        ..PatchParams::default()
-    }
-}
-
-async fn patch_status(client: &Client, name: &str) -> kube::Result<VppConfig> {
-    let change = json!({"status": {"observedGeneration": 1}});
-    let api: Api<VppConfig> = Api::all(client.clone());
-    api.patch_status(name, &dry(), &Patch::Merge(&change)).await
 }
 
 async fn patch_lease(client: &Client, name: &str) -> kube::Result<Lease> {
@@ -66,35 +55,6 @@ async fn patch_lease(client: &Client, name: &str) -> kube::Result<Lease> {
     };
     let api: Api<Lease> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
     api.patch(name, &params, &Patch::Apply(&lease)).await
-}
-
-/// The API server's refusal: its code and its sentence.
-fn refused<T: std::fmt::Debug>(what: &str, outcome: kube::Result<T>) -> Result<(u16, String)> {
-    match outcome {
-        Err(kube::Error::Api(status)) => Ok((status.code, status.message.clone())),
-        Err(error) => Err(error).with_context(|| what.to_owned()),
-        Ok(done) => bail!("{what} was accepted: {done:?}"),
-    }
-}
-
-/// By RBAC.
-fn forbidden<T: std::fmt::Debug>(what: &str, outcome: kube::Result<T>) -> Result<()> {
-    let (code, sentence) = refused(what, outcome)?;
-    ensure!(
-        code == 403 && !sentence.contains("ValidatingAdmissionPolicy"),
-        "{what}: {code} {sentence}"
-    );
-    Ok(())
-}
-
-/// By the policy, with a sentence that holds these words.
-fn denied<T: std::fmt::Debug>(what: &str, outcome: kube::Result<T>, words: &str) -> Result<()> {
-    let (code, sentence) = refused(what, outcome)?;
-    ensure!(
-        sentence.contains("contiv-node-own-status") && sentence.contains(words),
-        "{what}: {code} {sentence}"
-    );
-    Ok(())
 }
 
 async fn a_daemon_writes_its_own_status_and_nothing_else(cluster: &mut Cluster) -> Result<()> {
@@ -162,7 +122,7 @@ async fn with_every_right_the_policy_still_holds(cluster: &mut Cluster) -> Resul
     outcome
 }
 
-async fn with_every_right(cluster: &Cluster) -> Result<()> {
+async fn with_every_right(cluster: &mut Cluster) -> Result<()> {
     let client = daemon(cluster, "node-1").await?;
     let pods: Api<Pod> = Api::all(client.clone());
     e2e::wait::eventually(

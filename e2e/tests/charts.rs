@@ -198,7 +198,7 @@ fn wrong_values_are_refused_with_a_sentence() {
         (json!({"operator": {"replicas": 0}}), "/operator/replicas"),
         (
             json!({"operator": {"image": "x/operator:latest"}}),
-            "/operator/image",
+            "image x/operator:latest: latest says nothing of what runs",
         ),
         (json!({"operator": {"image": "x/operator"}}), "/operator/image"),
         (
@@ -251,7 +251,7 @@ fn wrong_values_are_refused_with_a_sentence() {
         ),
         (
             json!({"vpp": {"startupConf": "unix { nodaemon }"}}),
-            "/vpp/startupConf",
+            "vpp.startupConf does not say `acl-plugin { reclassify sessions 1 }`",
         ),
         (
             json!({"vpp": {"resources": {"requests": {"cpu": "lots"}}}}),

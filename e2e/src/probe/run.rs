@@ -183,6 +183,12 @@ async fn within<T: DeserializeOwned>(netns: &str, args: &[String]) -> Result<T> 
 pub struct Answers(pub BTreeMap<String, u32>);
 
 impl Answers {
+    /// Reads what `contiv-probe ask` prints.
+    pub fn parse(text: &str) -> Result<Self> {
+        let answers = serde_json::from_str(text.trim());
+        Ok(Self(answers.with_context(|| format!("the probe said {text:?}"))?))
+    }
+
     /// Names of the servers that answered.
     pub fn servers(&self) -> BTreeSet<&str> {
         self.0
@@ -254,7 +260,7 @@ impl Flow {
     /// What has happened so far.
     pub fn marks(&self) -> Marks {
         let text = std::fs::read_to_string(self.process.log()).unwrap_or_default();
-        Marks(text.lines().filter_map(parse_mark).collect())
+        Marks::parse(&text)
     }
 
     /// Waits until so many more questions than now have been asked, and returns those.
@@ -307,6 +313,11 @@ impl Flow {
 }
 
 impl Marks {
+    /// Reads what `contiv-probe flow` prints; other lines are left out.
+    pub fn parse(text: &str) -> Self {
+        Self(text.lines().filter_map(parse_mark).collect())
+    }
+
     /// Questions that were not answered.
     pub fn lost(&self) -> usize {
         self.0.iter().filter(|mark| !mark.1).count()
