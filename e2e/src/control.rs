@@ -75,13 +75,15 @@ impl ControlPlane {
             IpAddr::V4(GATEWAY4),
             IpAddr::V6(GATEWAY6),
         ];
-        let material = tls::make(&addresses)?;
+        let authority = tls::Authority::new("contiv-e2e")?;
+        let server = authority.api_server(&addresses)?;
+        let (signing, verifying) = tls::service_account_keys()?;
         for (name, text) in [
-            ("ca.crt", &material.ca),
-            ("tls.crt", &material.cert),
-            ("tls.key", &material.key),
-            ("sa.key", &material.service_account_key),
-            ("sa.pub", &material.service_account_public_key),
+            ("ca.crt", authority.cert()),
+            ("tls.crt", &server.cert),
+            ("tls.key", &server.key),
+            ("sa.key", &signing),
+            ("sa.pub", &verifying),
         ] {
             fs::write(dir.join(name), text)?;
         }

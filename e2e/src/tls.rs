@@ -1,4 +1,4 @@
-//! Keys and certificates of a run's API server: made new each time, worth nothing to anybody else.
+//! Keys and certificates of a run: made new each time, worth nothing to anybody else.
 
 use std::net::IpAddr;
 
@@ -8,55 +8,94 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 
-/// PEM texts for an API server.
-#[derive(Debug)]
-pub struct Material {
-    /// Certificate of the authority that signed the server's.
-    pub ca: String,
-    /// The server's certificate.
+/// Names under which pods and people find the API server.
+const API_SERVER_NAMES: [&str; 6] = [
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster",
+    "kubernetes.default.svc.cluster.local",
+];
+
+/// PEM texts of a certificate and its key.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The certificate.
     pub cert: String,
-    /// The server's key.
+    /// Its private key.
     pub key: String,
-    /// Key that signs service account tokens.
-    pub service_account_key: String,
-    /// Its public half, with which they are verified.
-    pub service_account_public_key: String,
 }
 
-/// Makes an authority, and a server certificate that is good for these addresses and for `localhost`.
-pub fn make(addresses: &[IpAddr]) -> Result<Material> {
-    let ca_key = KeyPair::generate()?;
-    let mut ca = CertificateParams::new(Vec::new())?;
-    ca.distinguished_name.push(DnType::CommonName, "contiv-e2e");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let ca_cert = ca.self_signed(&ca_key)?;
-    let issuer = Issuer::new(ca, ca_key);
+/// Signs certificates of one run.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    cert: String,
+}
 
+impl Authority {
+    /// A new authority of this name.
+    pub fn new(name: &str) -> Result<Self> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let cert = params.self_signed(&key)?.pem();
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            cert,
+        })
+    }
+
+    /// Its own certificate, PEM.
+    pub fn cert(&self) -> &str {
+        &self.cert
+    }
+
+    /// A server's certificate, good for these names and addresses.
+    pub fn server(&self, name: &str, names: &[&str], addresses: &[IpAddr]) -> Result<Pair> {
+        let names: Vec<String> = names.iter().copied().map(str::to_owned).collect();
+        let mut params = CertificateParams::new(names)?;
+        let addresses = addresses.iter().copied().map(SanType::IpAddress);
+        params.subject_alt_names.extend(addresses);
+        self.sign(params, name, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// The API server's certificate, good for these addresses and the names that everybody uses for it.
+    pub fn api_server(&self, addresses: &[IpAddr]) -> Result<Pair> {
+        self.server("kube-apiserver", &API_SERVER_NAMES, addresses)
+    }
+
+    /// A client's certificate: to Kubernetes the name is the user and the organisations are its groups.
+    pub fn client(&self, user: &str, groups: &[&str]) -> Result<Pair> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        for group in groups {
+            params.distinguished_name.push(DnType::OrganizationName, *group);
+        }
+        self.sign(params, user, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        name: &str,
+        usage: ExtendedKeyUsagePurpose,
+    ) -> Result<Pair> {
+        let key = KeyPair::generate()?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![usage];
+        let cert = params.signed_by(&key, &self.issuer)?;
+        Ok(Pair {
+            cert: cert.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+}
+
+/// A key that signs service account tokens, and its public half, with which they are verified.
+pub fn service_account_keys() -> Result<(String, String)> {
     let key = KeyPair::generate()?;
-    let names = [
-        "localhost",
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-    ];
-    let mut server = CertificateParams::new(names.map(str::to_owned).to_vec())?;
-    server
-        .distinguished_name
-        .push(DnType::CommonName, "kube-apiserver");
-    server
-        .subject_alt_names
-        .extend(addresses.iter().copied().map(SanType::IpAddress));
-    server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let cert = server.signed_by(&key, &issuer)?;
-
-    let service_account = KeyPair::generate()?;
-    Ok(Material {
-        ca: ca_cert.pem(),
-        cert: cert.pem(),
-        key: key.serialize_pem(),
-        service_account_key: service_account.serialize_pem(),
-        service_account_public_key: service_account.public_key_pem(),
-    })
+    Ok((key.serialize_pem(), key.public_key_pem()))
 }
