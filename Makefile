@@ -3,19 +3,29 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help images build-static conformance demo test test-unit test-e2e test-dataplane lint fuzz bench bench-api bench-compiler clean distclean setup build
+.PHONY: help root cluster cluster-down test-cluster images build-static conformance demo test test-unit test-e2e test-dataplane lint fuzz bench bench-api bench-compiler clean distclean setup build
 
 # End-to-end tests, in order: what fails early explains what fails later.
 E2E_TESTS := charts harness admission connectivity cni networkpolicy cluster_network_policy services nodeports chains lifecycle status writes
+# Tests on a whole Kubernetes.
+CLUSTER_TESTS := k8s_cluster
 E2E := target/debug/contiv-e2e
+# How a cluster is to be: NODES=3, PORT=6443 (of 127.0.0.1, for the API server), VPP=/path/to/vpp.
+SHAPE = $(if $(NODES),--nodes $(NODES)) $(if $(PORT),--port $(PORT)) $(if $(VPP),--vpp $(VPP))
 
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: setup build ## The whole thing at work on two nodes, told step by step (root; KEEP=1 leaves it running)
-	@$(E2E) demo $(if $(KEEP),--keep)
+cluster: root setup build build-static ## A whole Kubernetes with our network on this machine; NODES=3, PORT=6443, VPP=/path/to/vpp (root)
+	@$(E2E) cluster up $(SHAPE)
 
-test: setup test-unit test-e2e ## Every test: units, engine, end to end with real packets (root)
+cluster-down: ## Takes it down
+	@cargo run --quiet -p e2e --bin contiv-e2e -- cluster down
+
+demo: root setup build build-static ## The whole thing at work on such a cluster, told step by step (root; KEEP=1 leaves it running)
+	@$(E2E) demo $(SHAPE) $(if $(KEEP),--keep)
+
+test: setup test-unit test-e2e test-cluster ## Every test: units, engine, end to end with real packets (root)
 
 test-unit: ## Tests that need no cluster (some use network namespaces: root)
 	cargo test --workspace
@@ -26,6 +36,13 @@ test-e2e: setup build ## End-to-end tests; TESTS="services chains" runs only tho
 		cargo test --quiet -p e2e --test $$test -- $(CASE) || failed="$$failed $$test"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "end-to-end tests failed:$$failed"; exit 1; fi
+
+test-cluster: root setup build build-static ## Tests on a whole Kubernetes; TESTS and CASE as for test-e2e
+	@failed=; \
+	for test in $(or $(TESTS),$(CLUSTER_TESTS)); do \
+		cargo test --quiet -p e2e --test $$test -- $(CASE) || failed="$$failed $$test"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "tests on a cluster failed:$$failed"; exit 1; fi
 
 test-dataplane: ## One suite of packets in process, on a socket, and against VPP_API_SOCKET (VPP_NETNS: where it lives) if given (root)
 	cargo test -p vpp-sim --test dataplane
@@ -46,7 +63,7 @@ conformance: setup build ## Kubernetes' own tests, of E2E_TEST=/path/to/e2e.test
 lint: ## Formatting, clippy, and (where cargo-deny is installed) licenses and advisories
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy -p e2e $(addprefix --test ,$(E2E_TESTS)) -- -D warnings
+	cargo clippy -p e2e $(addprefix --test ,$(E2E_TESTS) $(CLUSTER_TESTS)) -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
 	else echo "cargo-deny is not installed: deny.toml not checked (cargo install cargo-deny)"; fi
 
@@ -86,11 +103,16 @@ distclean: clean ## The same, and removes everything that was built
 build:
 	cargo build --workspace --bins
 
+# Said before anything is built.
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "this needs root: nodes and pods are namespaces of this machine, which only root can make (sudo make …)"; exit 1; }
+
 # What the end-to-end part needs beside Rust and Go, from Debian, only when missing.
 setup:
 	@missing=; \
 	command -v ip >/dev/null || missing="$$missing iproute2"; \
 	command -v nft >/dev/null || missing="$$missing nftables"; \
+	command -v runc >/dev/null || missing="$$missing runc"; \
 	[ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$$missing ca-certificates"; \
 	if [ -n "$$missing" ]; then \
 		echo "installing$$missing"; \

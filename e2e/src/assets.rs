@@ -1,5 +1,6 @@
 //! Where the programs are: ours beside this one, others' built once by `third-party/build.sh`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -98,19 +99,64 @@ impl ThirdParty {
     }
 }
 
+/// The programs of others that a whole cluster is made of, built when missing.
+#[derive(Clone, Debug)]
+pub struct Programs(BTreeMap<&'static str, PathBuf>);
+
+/// In the order in which waiting for them is least dull: short ones first, the API server last of the long ones.
+const PROGRAMS: [&str; 12] = [
+    "etcd",
+    "loopback",
+    "portmap",
+    "containerd",
+    "containerd-shim-runc-v2",
+    "ctr",
+    "kubelet",
+    "kube-scheduler",
+    "kube-controller-manager",
+    "kube-apiserver",
+    "kubectl",
+    "coredns",
+];
+
+impl Programs {
+    /// Finds the programs, building what is missing; progress goes to standard error.
+    pub fn ready() -> Result<Self> {
+        if installed("runc").is_none() {
+            bail!("runc is not installed: `make setup` installs it (Debian's package runc)");
+        }
+        let paths = build(&PROGRAMS)?;
+        Ok(Self(PROGRAMS.into_iter().zip(paths).collect()))
+    }
+
+    /// Path of one of them.
+    pub fn path(&self, program: &str) -> Result<PathBuf> {
+        let path = self.0.get(program);
+        path.cloned()
+            .with_context(|| format!("{program} is none of the cluster's programs"))
+    }
+}
+
 /// Path of a program of others, built first when the cache does not have it.
 pub fn built(program: &str) -> Result<PathBuf> {
+    build(&[program])?.pop().context("build.sh names no path")
+}
+
+fn build(programs: &[&str]) -> Result<Vec<PathBuf>> {
     let script = source_root().join("e2e/third-party/build.sh");
     let output = Command::new(&script)
-        .arg(program)
+        .args(programs)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("running {}", script.display()))?;
     if !output.status.success() {
-        bail!("{program} could not be built; see above");
+        bail!("{} could not be built; see above", programs.join(", "));
     }
-    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+    Ok(String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(PathBuf::from)
+        .collect())
 }
 
 /// Path of a program of this machine, if it is installed.

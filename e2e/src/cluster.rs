@@ -18,6 +18,7 @@ use crate::probe::{Answers, Probe};
 use crate::process::{Process, Program};
 use crate::run::Run;
 use crate::service;
+use crate::suite::Bed;
 use crate::underlay::Underlay;
 use crate::wait::{eventually, expect};
 
@@ -447,6 +448,24 @@ impl Cluster {
         self.control.leave();
         self.underlay.leave();
         Ok(())
+    }
+}
+
+impl Bed for Cluster {
+    async fn prepare() -> Result<Self> {
+        Self::control_plane().await
+    }
+
+    async fn bring_up(&mut self, nodes: u8) -> Result<()> {
+        self.bring_up(nodes).await
+    }
+
+    async fn reset(&mut self) -> Result<()> {
+        self.reset().await
+    }
+
+    fn run(&self) -> &Run {
+        self.run()
     }
 }
 

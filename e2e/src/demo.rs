@@ -1,53 +1,56 @@
-//! The demo: the main job on two nodes, told step by step, with a summary at the end.
+//! The demo: a whole Kubernetes with our network, and what its users see, told step by step.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write as _};
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::assets;
-use crate::cluster::Cluster;
-use crate::pod::PodSpec;
-use crate::probe::{Ping, Probe};
-use crate::trace::{Trace, trace};
+use crate::k8s::cluster::{Cluster, Options};
+use crate::k8s::look::Place;
+use crate::tale::Tale;
 use crate::wait::{eventually, expect};
 
-const STEPS: usize = 6;
 const PATIENCE: Duration = Duration::from_secs(40);
+const SHOP: &str = "shop";
 
 /// Runs the demo. Returns whether everything worked.
 ///
 /// With `keep` the cluster is left running. Every step is tried, whatever became of the ones before.
-pub async fn demo(keep: bool) -> Result<bool> {
-    let mut tale = Tale::default();
-    tale.say(
-        "Contiv-VPP demo: a real Kubernetes API server, two nodes made of network namespaces, real packets.",
+pub async fn demo(nodes: u8, options: &Options, keep: bool) -> Result<bool> {
+    ensure!(
+        nodes >= 2,
+        "the demo shows traffic between nodes: NODES must be 2 or more, not {nodes}"
     );
+    let mut tale = Tale::new(6);
+    tale.say("Contiv-VPP demo: a whole Kubernetes on this machine, with our network installed by its chart.");
     tale.begin("Start the cluster");
-    let mut cluster = start(&mut tale).await?;
-    tale.end(Ok(
-        "API server, operator, two nodes, six pods connected through CNI".to_owned(),
-    ));
+    let mut cluster = Cluster::control_plane(options).await?;
+    tale.note("etcd, kube-apiserver, kube-controller-manager and kube-scheduler run");
+    if let Err(error) = cluster.bring_up(nodes).await {
+        let logs = cluster.run().save_logs("demo")?;
+        bail!("{error:#}\nLogs: {}", logs.display());
+    }
+    let outcome = nodes_ready(&tale, &cluster, nodes).await;
+    tale.end(outcome);
 
-    tale.begin("Pods on two nodes talk");
-    let outcome = pods_talk(&mut tale, &cluster).await;
+    tale.begin("Deployments: pods on all nodes talk");
+    let outcome = pods_talk(&tale, &cluster).await;
+    tale.end(outcome);
+
+    tale.begin("A Service, found by its name, spreads connections over its pods");
+    let outcome = service(&tale, &cluster).await;
     tale.end(outcome);
 
     tale.begin("A NetworkPolicy lets one in and keeps one out");
-    let outcome = policy(&mut tale, &cluster).await;
-    tale.end(outcome);
-
-    tale.begin("A Service spreads connections over its backends");
-    let outcome = service(&mut tale, &cluster).await;
+    let outcome = policy(&tale, &cluster).await;
     tale.end(outcome);
 
     tale.begin("A ServiceChain leads traffic through a network function");
-    let outcome = chain(&mut tale, &cluster).await;
+    let outcome = chain(&tale, &cluster).await;
     tale.end(outcome);
 
     tale.begin("What the API says");
-    let outcome = tables(&mut tale, &cluster).await;
+    let outcome = tables(&tale, &cluster).await;
     tale.end(outcome);
 
     tale.summary();
@@ -57,7 +60,7 @@ pub async fn demo(keep: bool) -> Result<bool> {
     }
     let good = !tale.failed();
     if keep {
-        hints(&mut tale, &mut cluster)?;
+        hints(&tale, &cluster);
         cluster.keep()?;
     } else {
         tale.say("Taking everything down (KEEP=1 would leave it running).");
@@ -65,308 +68,198 @@ pub async fn demo(keep: bool) -> Result<bool> {
     Ok(good)
 }
 
-async fn start(tale: &mut Tale) -> Result<Cluster> {
-    let mut cluster = Cluster::control_plane().await?;
-    tale.note(&format!(
-        "etcd and kube-apiserver run on 127.0.0.1:{}",
-        cluster.control().port()
-    ));
-    cluster.install_charts().await?;
-    tale.note("custom resources, accounts and admission rules are installed from charts/");
-    cluster.start_operator().await?;
-    for number in [1, 2] {
-        cluster.start_node(number).await?;
-    }
-    if let Err(error) = cluster.wait_nodes_ready().await {
-        let logs = cluster.run().save_logs("demo")?;
-        bail!("{error:#}\nLogs: {}", logs.display());
-    }
-    tale.note("contiv-operator runs; node-1 and node-2 each run a dataplane and contiv-node, and are ready");
-    cluster.apply_namespace("shop", &[]).await?;
-    // The function is known before its pod starts: it decides which interfaces the pod gets.
-    apply(tale, &cluster, "service-chain/firewall.yaml").await?;
-    let pods = [
-        ("web-1", 1),
-        ("web-2", 2),
-        ("web-3", 2),
-        ("client", 1),
-        ("stranger", 1),
-        ("firewall", 2),
-    ];
-    for (name, node) in pods {
-        let app = name.split('-').next().unwrap_or(name);
-        cluster
-            .start_pod(PodSpec::new(name, node).namespace("shop").label("app", app))
-            .await?;
-        let addresses: Vec<String> = cluster
-            .pod(&key(name))?
-            .addresses()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        tale.note(&format!("pod {name:<8} on node-{node}: {}", addresses.join(", ")));
-    }
-    Ok(cluster)
+/// Runs kubectl and tells the command and what it printed.
+async fn show(tale: &Tale, cluster: &Cluster, command: &str) -> Result<String> {
+    tale.command(&format!("kubectl {command}"));
+    let args: Vec<&str> = command.split(' ').collect();
+    let said = cluster.kubectl().run(&args).await?;
+    said.lines().for_each(|line| tale.note(line));
+    Ok(said)
 }
 
-async fn pods_talk(tale: &mut Tale, cluster: &Cluster) -> Result<String> {
-    let (client, web) = (cluster.pod(&key("client"))?, cluster.pod(&key("web-2"))?);
-    let netns = client.netns()?.name();
-    for address in [web.ip4()?, web.ip6()?] {
-        let report = Ping::to(address).from(netns).await?;
-        ensure!(
-            report.replies == 3,
-            "{address} answered {} of 3 pings",
-            report.replies
-        );
-        let answers = Probe::tcp(address, 80).times(5).from(netns).await?;
-        let own = client
-            .addresses()
-            .iter()
-            .find(|own| own.is_ipv4() == address.is_ipv4());
-        let own = own.context("the client lacks an address")?.to_string();
-        ensure!(
-            answers.all_answered() && answers.clients() == [own.as_str()].into(),
-            "TCP to {address}: {answers}"
-        );
-        tale.note(&format!(
-            "client (node-1) → web-2 (node-2) {address}: 3 of 3 pings, TCP {answers}"
-        ));
-    }
-    Ok(
-        "client on node-1 reaches web-2 on node-2, IPv4 and IPv6, and is seen with its own address"
-            .to_owned(),
-    )
-}
-
-async fn policy(tale: &mut Tale, cluster: &Cluster) -> Result<String> {
-    let web = key("web-1");
-    let (client, stranger) = (key("client"), key("stranger"));
-    let both = [
-        (client.as_str(), web.as_str(), 80, true),
-        (&stranger, &web, 80, true),
-    ];
-    cluster.expect_reach(&both).await.context("before the policy")?;
-    tale.note("before: client and stranger both reach web-1");
-    apply(tale, cluster, "network-policy/allow-client.yaml").await?;
-    let rows = [
-        (client.as_str(), web.as_str(), 80, true),
-        (&stranger, &web, 80, false),
-        (&client, &web, 8080, false),
-    ];
-    cluster.expect_reach(&rows).await?;
-    tale.note("after:  client reaches web-1 on TCP 80 and on nothing else; stranger gets no answer");
-    cluster
-        .expect_reach(&[(stranger.as_str(), client.as_str(), 80, true)])
-        .await?;
-    apply(tale, cluster, "network-policy/egress-range.yaml").await?;
-    cluster
-        .expect_reach(&[(stranger.as_str(), client.as_str(), 80, false)])
-        .await?;
-    tale.note("and:    stranger, bound by an egress policy, no longer reaches client either");
-    Ok("client is let in to web on TCP 80, stranger is kept out".to_owned())
-}
-
-async fn service(tale: &mut Tale, cluster: &Cluster) -> Result<String> {
-    apply(tale, cluster, "service/web.yaml").await?;
-    cluster.sync_endpoints().await?;
-    let netns = cluster.netns_of(&key("client"))?;
-    let mut backends = 0;
-    for vip in cluster.service_addresses("shop/web").await? {
-        eventually("the Service leads to all three backends", PATIENCE, async || {
-            let answers = Probe::tcp(vip, 80).times(60).from(&netns).await?;
-            Ok(expect(
-                answers.all_answered() && answers.servers().len() == 3,
-                || answers.to_string(),
-            ))
-        })
-        .await?;
-        let answers = Probe::tcp(vip, 80).times(60).from(&netns).await?;
-        backends = answers.servers().len();
-        let shares: Vec<String> = answers
-            .0
-            .iter()
-            .map(|(who, count)| format!("{count} to {}", who.replace(' ', ", which sees ")))
-            .collect();
-        tale.note(&format!("60 connections to {vip}: {}", shares.join("; ")));
-    }
-    Ok(format!(
-        "connections to the Service's addresses are spread over {backends} backends on two nodes"
-    ))
-}
-
-async fn chain(tale: &mut Tale, cluster: &Cluster) -> Result<String> {
-    let (client, web) = (key("client"), cluster.pod(&key("web-1"))?.ip4()?);
-    let watched: Vec<String> = ["client", "firewall", "web-1"].map(key).to_vec();
-    let watched: Vec<&str> = watched.iter().map(String::as_str).collect();
-    let probe = Probe::tcp(web, 80);
-    let straight = trace(cluster, &client, &probe, &watched).await?;
-    tale.note(&format!(
-        "before: {}",
-        Trace::places(&straight.forward).join(" → ")
-    ));
-    apply(tale, cluster, "service-chain/client-to-web.yaml").await?;
-    let way = [
-        "shop/client/eth0",
-        "shop/firewall/in",
-        "shop/firewall/out",
-        "shop/web-1/eth0",
-    ];
-    let back: Vec<&str> = way.iter().rev().copied().collect();
-    let mut seen = Trace::default();
-    eventually("connections pass the firewall both ways", PATIENCE, async || {
-        seen = trace(cluster, &client, &probe, &watched).await?;
-        let (forward, reply) = (Trace::places(&seen.forward), Trace::places(&seen.reply));
-        Ok(expect(forward == way && reply == back, || {
-            format!("forward {forward:?}, reply {reply:?}")
-        }))
-    })
-    .await?;
-    tale.note("after, packet by packet (the first of a connection, and the first back):");
-    for step in seen.forward.iter().chain(&seen.reply) {
-        tale.note(&format!("  {step}"));
-    }
-    let function = cluster.pod(&key("firewall"))?.netns()?;
-    let count = |interface: &str, name: &str| function.counter(interface, name);
-    let before = (
-        count("in", "rx_packets"),
-        count("out", "tx_packets"),
-        count("out", "rx_packets"),
-        count("in", "tx_packets"),
-    );
-    let answers = cluster.ask(&client, &probe.times(20)).await?;
-    ensure!(
-        answers.all_answered(),
-        "20 connections through the chain: {answers}"
-    );
-    let after = (
-        count("in", "rx_packets"),
-        count("out", "tx_packets"),
-        count("out", "rx_packets"),
-        count("in", "tx_packets"),
-    );
-    tale.note(&format!(
-        "20 more connections, by the function's own counters: in received {}, out sent {}; replies: out received {}, in sent {}",
-        after.0 - before.0,
-        after.1 - before.1,
-        after.2 - before.2,
-        after.3 - before.3,
-    ));
-    ensure!(
-        after.0 - before.0 >= 60 && after.2 - before.2 >= 60,
-        "the function's counters stand still"
-    );
-    Ok("client → web passes the firewall on node-2 and comes back through it".to_owned())
-}
-
-async fn tables(tale: &mut Tale, cluster: &Cluster) -> Result<String> {
-    let path = "jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].status}";
-    eventually("both nodes and the chain are Ready", PATIENCE, async || {
-        let nodes = cluster.kubectl().run(&["get", "vppconfigs", "-o", path]).await?;
-        let chains = cluster
-            .kubectl()
-            .run(&["get", "servicechains", "-n", "shop", "-o", path])
-            .await?;
-        Ok(expect(nodes == "True True" && chains == "True", || {
-            format!("nodes {nodes:?}, chain {chains:?}")
-        }))
-    })
-    .await?;
-    tale.command("kubectl get vppconfig,servicechain -n shop");
-    let table = cluster
-        .kubectl()
-        .run(&["get", "vppconfig,servicechain", "-n", "shop"])
-        .await?;
-    table.lines().for_each(|line| tale.note(line));
-    Ok("kubectl get vppconfig,servicechain: both nodes and the chain are Ready".to_owned())
-}
-
-fn key(name: &str) -> String {
-    format!("shop/{name}")
-}
-
-async fn apply(tale: &mut Tale, cluster: &Cluster, example: &str) -> Result<()> {
+async fn apply(tale: &Tale, cluster: &Cluster, example: &str) -> Result<()> {
     tale.command(&format!("kubectl apply -f examples/{example}"));
-    let manifest = std::fs::read_to_string(assets::source_root().join("examples").join(example))
-        .with_context(|| format!("reading examples/{example}"))?;
-    let said = cluster.kubectl().apply(&manifest).await?;
+    let said = cluster.apply_example(example).await?;
     said.lines().for_each(|line| tale.note(line));
     Ok(())
 }
 
-fn hints(tale: &mut Tale, cluster: &mut Cluster) -> Result<()> {
-    let kubeconfig = cluster.control().kubeconfig().display().to_string();
-    let client = cluster.netns_of(&key("client"))?;
-    let web = cluster.pod(&key("web-1"))?.ip4()?;
-    let probe = assets::own("contiv-probe")?;
+/// Asks from a Deployment's pod and tells the command and the answers.
+async fn ask(
+    tale: &Tale,
+    cluster: &Cluster,
+    from: &str,
+    to: &str,
+    count: u32,
+) -> Result<crate::probe::Answers> {
+    tale.command(&format!(
+        "kubectl -n shop exec deploy/{from} -- /contiv-probe ask --to {to} --count {count}"
+    ));
+    let answers = cluster.ask(SHOP, &format!("deploy/{from}"), to, count).await?;
+    tale.note(&answers.to_string());
+    Ok(answers)
+}
+
+async fn nodes_ready(tale: &Tale, cluster: &Cluster, nodes: u8) -> Result<String> {
+    show(tale, cluster, "get nodes -o wide").await?;
+    show(tale, cluster, "get pods -A -o wide").await?;
+    Ok(format!(
+        "a control plane and {nodes} nodes with kubelet and containerd; operator, node daemons, dataplanes and CoreDNS run as pods"
+    ))
+}
+
+/// The client's pod, and a web pod on another node.
+async fn client_and_far_web(cluster: &Cluster) -> Result<(Place, Place)> {
+    let client = cluster
+        .pods(SHOP, "app=client")
+        .await?
+        .pop()
+        .context("no client runs")?;
+    let webs = cluster.pods(SHOP, "app=web").await?;
+    let far = webs.into_iter().find(|web| web.node != client.node);
+    Ok((client, far.context("all web pods are on the client's node")?))
+}
+
+async fn pods_talk(tale: &Tale, cluster: &Cluster) -> Result<String> {
+    apply(tale, cluster, "shop/").await?;
+    for name in ["web", "client", "stranger"] {
+        cluster.wait_deployment(SHOP, name).await?;
+    }
+    show(tale, cluster, "get pods -n shop -o wide").await?;
+    let (client, web) = client_and_far_web(cluster).await?;
+    let answers = ask(tale, cluster, "client", &format!("{}:80", web.address), 5).await?;
+    ensure!(
+        answers.all_answered() && answers.clients() == [client.address.to_string().as_str()].into(),
+        "not every connection was answered, or the server saw another address than the client's"
+    );
+    Ok(format!(
+        "client on {} reaches {} on {}, and is seen with its own address",
+        client.node, web.name, web.node
+    ))
+}
+
+async fn service(tale: &Tale, cluster: &Cluster) -> Result<String> {
+    apply(tale, cluster, "service/web.yaml").await?;
+    show(tale, cluster, "get service,endpointslices -n shop").await?;
+    let name = "web.shop.svc.cluster.local:80";
+    eventually("the Service leads to all three pods", PATIENCE, async || {
+        let answers = cluster.ask(SHOP, "deploy/client", name, 30).await?;
+        Ok(expect(
+            answers.all_answered() && answers.servers().len() == 3,
+            || answers.to_string(),
+        ))
+    })
+    .await?;
+    let answers = ask(tale, cluster, "client", name, 60).await?;
+    ensure!(answers.all_answered(), "not every connection was answered");
+    let web = cluster.pods(SHOP, "app=web").await?;
+    let nodes: BTreeSet<&str> = web.iter().map(|place| place.node.as_str()).collect();
+    Ok(format!(
+        "60 connections to web.shop.svc.cluster.local reach {} pods on {} nodes",
+        answers.servers().len(),
+        nodes.len()
+    ))
+}
+
+async fn policy(tale: &Tale, cluster: &Cluster) -> Result<String> {
+    let (_, web) = client_and_far_web(cluster).await?;
+    let to = format!("{}:80", web.address);
+    let before = ask(tale, cluster, "stranger", &to, 2).await?;
+    ensure!(
+        before.all_answered(),
+        "stranger does not reach web even without a policy"
+    );
+    apply(tale, cluster, "network-policy/allow-client.yaml").await?;
+    cluster
+        .expect_answers(SHOP, "deploy/stranger", &to, false)
+        .await?;
+    let kept_out = ask(tale, cluster, "stranger", &to, 2).await?;
+    let let_in = ask(tale, cluster, "client", &to, 5).await?;
+    ensure!(
+        kept_out.none_answered() && let_in.all_answered(),
+        "the policy does not hold"
+    );
+    // Readiness is asked every two seconds and fails after three: a policy that kept kubelet out would show by then.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let ready = show(tale, cluster, "get deployment web -n shop").await?;
+    ensure!(
+        ready.contains("3/3"),
+        "kubelet's probes no longer reach the isolated pods"
+    );
+    Ok(
+        "client is let in to web on TCP 80, stranger is kept out, kubelet's probes go on reaching web"
+            .to_owned(),
+    )
+}
+
+async fn chain(tale: &Tale, cluster: &Cluster) -> Result<String> {
+    apply(tale, cluster, "service-chain/").await?;
+    cluster.wait_deployment(SHOP, "firewall").await?;
+    let ready = ["servicechain/client-to-web", "-n", SHOP];
+    let path = "{.status.conditions[?(@.type==\"Ready\")].status}";
+    cluster.wait_jsonpath(&ready, path, "True").await?;
+    let (_, web) = client_and_far_web(cluster).await?;
+    let to = format!("{}:80", web.address);
+    let before = passed(cluster).await?;
+    let answers = ask(tale, cluster, "client", &to, 20).await?;
+    ensure!(
+        answers.all_answered(),
+        "not every connection came through the chain"
+    );
+    show(
+        tale,
+        cluster,
+        "exec -n shop deploy/firewall -- nft list chain inet firewall forward",
+    )
+    .await?;
+    let after = passed(cluster).await?;
+    ensure!(
+        after[0] >= before[0] + 60 && after[1] >= before[1] + 60,
+        "the function's counters did not count 20 connections: {before:?}, then {after:?}"
+    );
+    Ok(format!(
+        "20 connections passed the firewall: its rules counted {} packets to web and {} back",
+        after[0] - before[0],
+        after[1] - before[1]
+    ))
+}
+
+/// Packets that the function's two rules let pass so far.
+async fn passed(cluster: &Cluster) -> Result<[u64; 2]> {
+    let command = ["nft", "list", "chain", "inet", "firewall", "forward"];
+    let text = cluster.exec(SHOP, "deploy/firewall", &command).await?;
+    let counts: Vec<u64> = text
+        .lines()
+        .filter_map(|line| line.split("packets ").nth(1)?.split(' ').next()?.parse().ok())
+        .collect();
+    counts
+        .try_into()
+        .ok()
+        .with_context(|| format!("not two counters in {text}"))
+}
+
+async fn tables(tale: &Tale, cluster: &Cluster) -> Result<String> {
+    let path = "jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].status}";
+    eventually("all nodes and the chain are Ready", PATIENCE, async || {
+        let nodes = cluster.kubectl().run(&["get", "vppconfigs", "-o", path]).await?;
+        Ok(expect(
+            !nodes.contains("False") && !nodes.contains("Unknown"),
+            || nodes.clone(),
+        ))
+    })
+    .await?;
+    show(tale, cluster, "get vppconfig -o wide").await?;
+    show(tale, cluster, "get servicechain,cnf,networkpolicy -n shop").await?;
+    Ok("kubectl get vppconfig,servicechain: all nodes and the chain are Ready".to_owned())
+}
+
+fn hints(tale: &Tale, cluster: &Cluster) {
     tale.say("The cluster goes on running. Look around:\n");
-    tale.say(&format!("  export KUBECONFIG={kubeconfig}"));
-    tale.say("  kubectl get vppconfig,servicechain,networkpolicy,service,pods -A");
+    tale.say(&format!("  export KUBECONFIG={}", cluster.kubeconfig().display()));
     tale.say(&format!(
-        "  ip netns exec {client} {} ask --to {web}:80",
-        probe.display()
+        "  {} get pods -A -o wide",
+        cluster.kubectl().program().display()
     ));
     tale.say(&format!("  logs: {}", cluster.run().dir().join("logs").display()));
-    tale.say(
-        "\nPods' programs are started by the demo only; policies, services and chains are yours to change.",
-    );
-    tale.say("`make clean` ends it.");
-    Ok(())
-}
-
-/// Tells what happens, and remembers how each step ended.
-#[derive(Debug, Default)]
-struct Tale {
-    started: Option<Instant>,
-    current: (usize, String),
-    ended: BTreeMap<usize, (String, std::result::Result<String, String>)>,
-}
-
-impl Tale {
-    fn begin(&mut self, title: &str) {
-        self.current = (self.current.0 + 1, title.to_owned());
-        self.started = Some(Instant::now());
-        self.say(&format!("\n[{}/{STEPS}] {title}", self.current.0));
-    }
-
-    fn note(&self, text: &str) {
-        self.say(&format!("      {text}"));
-    }
-
-    fn command(&self, text: &str) {
-        self.say(&format!("      $ {text}"));
-    }
-
-    fn end(&mut self, outcome: Result<String>) {
-        let seconds = self
-            .started
-            .map_or(0.0, |started| started.elapsed().as_secs_f32());
-        let outcome = outcome.map_err(|error| format!("{error:#}"));
-        match &outcome {
-            Ok(_) => self.say(&format!("      done in {seconds:.1} s")),
-            Err(error) => self.say(&format!("      FAILED after {seconds:.1} s: {error}")),
-        }
-        self.ended
-            .insert(self.current.0, (self.current.1.clone(), outcome));
-    }
-
-    fn failed(&self) -> bool {
-        self.ended.values().any(|(_, outcome)| outcome.is_err())
-    }
-
-    fn summary(&self) {
-        self.say("\nSummary");
-        for (title, outcome) in self.ended.values() {
-            match outcome {
-                Ok(text) => self.say(&format!("  ok      {text}")),
-                Err(_) => self.say(&format!("  FAILED  {title} (see above)")),
-            }
-        }
-        self.say("");
-    }
-
-    /// A closed terminal is no reason to stop half-way.
-    fn say(&self, text: &str) {
-        let _ = writeln!(io::stdout(), "{text}");
-    }
+    tale.say("\n`make cluster-down` ends it.");
 }

@@ -24,6 +24,11 @@ impl Kubectl {
         }
     }
 
+    /// Path of the program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Its kubeconfig.
     pub fn config(&self) -> &Path {
         &self.kubeconfig
@@ -64,7 +69,8 @@ impl Kubectl {
         finish(command, args, input).await
     }
 
-    async fn with_input(&self, args: &[&str], input: &str) -> Result<String> {
+    /// Runs a command with a text on its standard input.
+    pub async fn with_input(&self, args: &[&str], input: &str) -> Result<String> {
         let mut command = tokio::process::Command::new(&self.program);
         command
             .arg("--kubeconfig")

@@ -4,11 +4,12 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use e2e::cluster::Cluster;
-use e2e::{bench, conformance, demo, images, relay, run, suite, vpp};
+use e2e::{bench, conformance, demo, images, k8s, relay, run, suite, vpp};
 
 /// Clusters in network namespaces: a real kube-apiserver, the operator, and nodes with real packets.
 #[derive(Debug, Parser)]
@@ -20,8 +21,10 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Shows the main job on two nodes, told step by step.
+    /// Shows what users of a cluster see, told step by step.
     Demo {
+        #[command(flatten)]
+        shape: Shape,
         /// Leaves the cluster running and prints how to use it.
         #[arg(long)]
         keep: bool,
@@ -34,6 +37,11 @@ enum Command {
         /// Leaves the cluster running instead; `clean` ends it.
         #[arg(long)]
         keep: bool,
+    },
+    /// A whole Kubernetes on this machine: control plane, kubelets, containerd, and our network on them.
+    Cluster {
+        #[command(subcommand)]
+        action: ClusterAction,
     },
     /// Measures CNI latency: our plugin beside bridge + host-local.
     BenchCni,
@@ -69,6 +77,9 @@ enum Command {
     /// Waits on standard input for its owner's end, then takes the run down.
     #[command(hide = true)]
     Watchdog { dir: PathBuf },
+    /// First process of a cluster's node.
+    #[command(hide = true)]
+    NodeInit { config: PathBuf },
     /// Relays TCP connections between network namespaces.
     #[command(hide = true)]
     Relay {
@@ -81,6 +92,37 @@ enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum ClusterAction {
+    /// Starts a cluster and leaves it running; prints the KUBECONFIG to use.
+    Up(Shape),
+    /// Takes it down and leaves nothing behind.
+    Down,
+}
+
+/// How a cluster is to be.
+#[derive(Debug, clap::Args)]
+struct Shape {
+    /// How many nodes, at most 9.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: u8,
+    /// Port of 127.0.0.1 for the API server; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// A VPP binary that runs on every node in place of vpp-sim.
+    #[arg(long)]
+    vpp: Option<PathBuf>,
+}
+
+impl Shape {
+    fn options(&self) -> k8s::cluster::Options {
+        k8s::cluster::Options {
+            port: self.port,
+            vpp: self.vpp.clone(),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     run_command(Options::parse().command).unwrap_or_else(|error| {
         // People read this: the sentence, without the backtrace that a debugging environment would add.
@@ -91,8 +133,8 @@ fn main() -> ExitCode {
 
 fn run_command(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Demo { keep } => runtime()?.block_on(until_interrupted(async {
-            Ok(exit_code(demo::demo(keep).await?))
+        Command::Demo { shape, keep } => runtime()?.block_on(until_interrupted(async {
+            Ok(exit_code(demo::demo(shape.nodes, &shape.options(), keep).await?))
         })),
         Command::BenchCni => runtime()?.block_on(until_interrupted(async {
             bench::bench_cni().await?;
@@ -119,14 +161,11 @@ fn run_command(command: Command) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Cluster { action } => cluster_command(action),
         Command::Clean => {
             let (removed, left) = run::clean();
             let mut out = std::io::stdout();
-            writeln!(
-                out,
-                "ended {} processes, deleted {} network namespaces",
-                removed.processes, removed.namespaces
-            )?;
+            writeln!(out, "{removed}")?;
             if !left.is_empty() {
                 writeln!(out, "still in progress and left alone: {}", left.join(", "))?;
             }
@@ -140,8 +179,40 @@ fn run_command(command: Command) -> Result<ExitCode> {
             run::watchdog(&dir);
             Ok(ExitCode::SUCCESS)
         }
+        Command::NodeInit { config } => {
+            k8s::init::main(&config)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Relay { netns, listen, to } => {
             runtime()?.block_on(relay::relay(&netns, &listen, to))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn cluster_command(action: ClusterAction) -> Result<ExitCode> {
+    let mut out = std::io::stdout();
+    match action {
+        ClusterAction::Up(shape) => runtime()?.block_on(until_interrupted(async {
+            let started = Instant::now();
+            let say = |text: &str| {
+                let _ = writeln!(
+                    std::io::stdout(),
+                    "{:5.1} s  {text}",
+                    started.elapsed().as_secs_f32()
+                );
+            };
+            let kubeconfig = k8s::cluster::up(shape.nodes, &shape.options(), say).await?;
+            writeln!(out, "\nexport KUBECONFIG={}", kubeconfig.display())?;
+            writeln!(out, "`make cluster-down` ends it.")?;
+            Ok(ExitCode::SUCCESS)
+        })),
+        ClusterAction::Down => {
+            if k8s::cluster::kept().is_empty() {
+                writeln!(out, "no cluster is up")?;
+            } else {
+                writeln!(out, "{}", k8s::cluster::down())?;
+            }
             Ok(ExitCode::SUCCESS)
         }
     }

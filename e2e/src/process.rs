@@ -115,6 +115,11 @@ impl Process {
         Ok(())
     }
 
+    /// Its process id, while it has been started and not killed.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Whether it is still running.
     pub fn is_alive(&mut self) -> bool {
         self.child

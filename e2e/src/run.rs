@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::assets;
+use crate::k8s::cgroups;
 use crate::netns;
 
 /// Where runs keep their files; world-readable state only, gone after a reboot.
@@ -157,6 +158,35 @@ pub struct Removed {
     pub processes: usize,
     /// Network namespaces deleted.
     pub namespaces: usize,
+    /// Control groups removed.
+    pub groups: usize,
+}
+
+impl std::fmt::Display for Removed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "ended {} processes, deleted {} network namespaces and {} control groups",
+            self.processes, self.namespaces, self.groups
+        )
+    }
+}
+
+impl std::ops::AddAssign for Removed {
+    fn add_assign(&mut self, other: Self) {
+        self.processes += other.processes;
+        self.namespaces += other.namespaces;
+        self.groups += other.groups;
+    }
+}
+
+/// Directories of runs that were kept.
+pub fn kept() -> Vec<PathBuf> {
+    let entries = fs::read_dir(BASE).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|dir| dir.join("kept").exists())
+        .collect()
 }
 
 /// Ends the run's processes, deletes its network namespaces and its directory. Never fails half-way:
@@ -196,6 +226,7 @@ pub fn teardown(dir: &Path) -> Removed {
             removed.namespaces += 1;
         }
     }
+    removed.groups = cgroups::remove(&prefix);
     if let Ok(entries) = fs::read_dir(CNI_RESULTS) {
         for entry in entries.flatten() {
             if entry.file_name().to_string_lossy().starts_with(&prefix) {
@@ -222,9 +253,7 @@ pub fn clean() -> (Removed, Vec<String>) {
             left.push(entry.file_name().to_string_lossy().into_owned());
             continue;
         }
-        let removed = teardown(&dir);
-        total.processes += removed.processes;
-        total.namespaces += removed.namespaces;
+        total += teardown(&dir);
     }
     let _ = fs::remove_dir(BASE);
     (total, left)
@@ -255,6 +284,15 @@ fn recorded(dir: &Path) -> Vec<Recorded> {
     files
         .filter_map(|file| Recorded::parse(&fs::read_to_string(file.path()).ok()?))
         .collect()
+}
+
+/// A child of a process; for one with a single child, that.
+pub fn child_of(pid: u32) -> Option<u32> {
+    let parent = pid.to_string();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .find(|candidate| stat_field(*candidate, 4).is_some_and(|found| found == parent))
 }
 
 /// Start time of a process in clock ticks since boot, as the kernel prints it (proc(5), `stat` field 22).

@@ -12,20 +12,33 @@ use anyhow::{Context as _, Result, bail};
 use futures::future::LocalBoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cluster::{Cluster, require_root};
+use crate::cluster::require_root;
+use crate::run::Run;
 
 /// Longest time one test may take.
 const PATIENCE: Duration = Duration::from_secs(240);
 
+/// What tests run on.
+pub trait Bed: Sized {
+    /// Makes the control plane; its logs exist from here on.
+    fn prepare() -> impl Future<Output = Result<Self>>;
+    /// Makes nodes 1 to `nodes`, ready to take pods.
+    fn bring_up(&mut self, nodes: u8) -> impl Future<Output = Result<()>>;
+    /// Takes a test's objects away, so that the next one starts afresh.
+    fn reset(&mut self) -> impl Future<Output = Result<()>>;
+    /// The run.
+    fn run(&self) -> &Run;
+}
+
 /// One test.
-pub struct Case {
+pub struct Case<T> {
     /// Name, as the filter sees it.
     pub name: &'static str,
     /// Its body.
-    pub run: for<'a> fn(&'a mut Cluster) -> LocalBoxFuture<'a, Result<()>>,
+    pub run: for<'a> fn(&'a mut T) -> LocalBoxFuture<'a, Result<()>>,
 }
 
-/// Tests from async functions that take `&mut Cluster`.
+/// Tests from async functions that take `&mut Cluster`, of whichever kind.
 #[macro_export]
 macro_rules! cases {
     ($($name:ident),* $(,)?) => {
@@ -35,13 +48,13 @@ macro_rules! cases {
 
 /// Body of `main`: runs the cases that the command line selects on a cluster with so many nodes.
 /// With 0 nodes there is a control plane and nothing else.
-pub fn main(suite: &str, nodes: u8, cases: &[Case]) -> ExitCode {
+pub fn main<T: Bed>(suite: &str, nodes: u8, cases: &[Case<T>]) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let filters: Vec<&String> = arguments
         .iter()
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    let selected: Vec<&Case> = cases
+    let selected: Vec<&Case<T>> = cases
         .iter()
         .filter(|case| filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter.as_str())))
         .collect();
@@ -74,10 +87,10 @@ pub fn main(suite: &str, nodes: u8, cases: &[Case]) -> ExitCode {
     })
 }
 
-async fn run(suite: &str, nodes: u8, selected: &[&Case], all: usize, pause: bool) -> ExitCode {
+async fn run<T: Bed>(suite: &str, nodes: u8, selected: &[&Case<T>], all: usize, pause: bool) -> ExitCode {
     say(&format!("\nrunning {} tests of {suite}\n", selected.len()));
     let start = Instant::now();
-    let mut cluster = match start_cluster(suite, nodes).await {
+    let mut cluster = match start_cluster::<T>(suite, nodes).await {
         Ok(cluster) => cluster,
         Err(error) => {
             say(&format!("the cluster could not be started: {error:#}\n"));
@@ -153,9 +166,9 @@ async fn run(suite: &str, nodes: u8, selected: &[&Case], all: usize, pause: bool
 }
 
 /// Starts the cluster; when that fails its logs are saved before it is taken down.
-async fn start_cluster(suite: &str, nodes: u8) -> Result<Cluster> {
+async fn start_cluster<T: Bed>(suite: &str, nodes: u8) -> Result<T> {
     require_root()?;
-    let mut cluster = Cluster::control_plane().await?;
+    let mut cluster = T::prepare().await?;
     if nodes == 0 {
         return Ok(cluster);
     }

@@ -84,6 +84,11 @@ impl Underlay {
         })
     }
 
+    /// The namespace of the bridge.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     /// Lets nodes reach the API server at `port` on the bridge's addresses.
     pub fn relay(&mut self, run: &Run, port: u16) -> Result<()> {
         let program = Program::new("relay", assets::own("contiv-e2e")?)

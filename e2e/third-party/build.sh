@@ -5,7 +5,7 @@
 #                                  containerd containerd-shim-runc-v2 ctr, coredns, helm, cnitool bridge host-local loopback portmap
 #
 # Prints one line per program on stdout: its path. Progress goes to stderr. A program is built once and kept in a cache
-# (CONTIV_CACHE, by default ~/.cache/contiv-vpp/third-party) under a hash of everything that decides what it is: go.mod, go.sum,
+# (CONTIV_CACHE, by default ~/.cache/contiv-vpp/third-party) under a hash of everything that decides what it is: the module's files,
 # the flags of the build, Go's version and the platform. Parallel runs wait for each other instead of building twice.
 set -euo pipefail
 
@@ -96,7 +96,7 @@ go_version=$(go version)
 
 for name in "$@"; do
     describe "$name"
-    key=$({ cat "$here/$module/go.mod" "$here/$module/go.sum"; echo "$go_version ${environment[*]} ${flags[*]} $tags $ldflags"; } | sha256sum | cut -c1-16)
+    key=$({ find "$here/$module" -type f | sort | xargs cat; echo "$go_version ${environment[*]} ${flags[*]} $tags $ldflags"; } | sha256sum | cut -c1-16)
     dir=$cache/$module-$key
     if [ ! -x "$dir/$name" ]; then
         mkdir -p "$dir"
