@@ -10,7 +10,7 @@ use kube::Client;
 use nix::sys::statvfs::statvfs;
 
 use super::machine::{Machine, Outfit};
-use super::plane::Plane;
+use super::plane::{Plane, free_port};
 use crate::assets::Programs;
 use crate::cluster::require_root;
 use crate::kubectl::Kubectl;
@@ -51,6 +51,8 @@ impl Cluster {
         if let Some(vpp) = &options.vpp {
             ensure!(vpp.is_file(), "VPP={}: there is no such program", vpp.display());
         }
+        // Before what takes minutes.
+        let port = free_port(options.port)?;
         let programs = Programs::ready()?;
         let images = Self::images_dir();
         crate::images::build(&images)?;
@@ -58,7 +60,7 @@ impl Cluster {
         fs::write(run.dir().join(MARK), "")?;
         enough_room(run.dir())?;
         let underlay = Underlay::create(&run)?;
-        let plane = Plane::start(&run, &underlay, &programs, options.port).await?;
+        let plane = Plane::start(&run, &underlay, &programs, port).await?;
         let kubectl = Kubectl::new(
             programs.path("kubectl")?,
             plane.kubeconfig().to_owned(),

@@ -278,7 +278,7 @@ fn relay(port: u16) -> Result<Program> {
 }
 
 /// The port itself if it is free, or for 0 any that is.
-fn free_port(port: u16) -> Result<u16> {
+pub fn free_port(port: u16) -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
         format!("port {port} of 127.0.0.1 is not to be had for the API server; PORT=… takes another, without it a free one is found")
     })?;
