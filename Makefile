@@ -44,7 +44,7 @@ test-cluster: root setup build build-static ## Tests on a whole Kubernetes; TEST
 	done; \
 	if [ -n "$$failed" ]; then echo "tests on a cluster failed:$$failed"; exit 1; fi
 
-test-dataplane: ## One suite of packets in process, on a socket, and against VPP_API_SOCKET (VPP_NETNS: where it lives) if given (root)
+test-dataplane: ## One suite of packets in process, on a socket, and against VPP_API_SOCKET (VPP_STATS_SOCKET; VPP_NETNS: where it lives) if given (root)
 	cargo test -p vpp-sim --test dataplane
 	cargo test -p node-daemon --test given_vpp
 

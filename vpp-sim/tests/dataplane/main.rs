@@ -107,5 +107,6 @@ suite! {
         pods_of_two_dataplanes_talk_over_ipip,
         ipip_packets_are_as_in_the_rfc,
         pods_of_two_dataplanes_talk_over_ipsec,
+        pods_of_two_dataplanes_talk_over_wireguard,
         pods_of_two_dataplanes_talk_over_segment_routing;
 }
