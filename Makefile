@@ -8,7 +8,7 @@ SHELL := /bin/bash
 # End-to-end tests, in order: what fails early explains what fails later.
 E2E_TESTS := charts harness admission connectivity cni networkpolicy cluster_network_policy services nodeports chains lifecycle status writes
 # Tests on a whole Kubernetes.
-CLUSTER_TESTS := k8s_cluster
+CLUSTER_TESTS := k8s_cluster k8s_network
 E2E := target/debug/contiv-e2e
 # How a cluster is to be: NODES=3, PORT=6443 (of 127.0.0.1, for the API server), VPP=/path/to/vpp.
 SHAPE = $(if $(NODES),--nodes $(NODES)) $(if $(PORT),--port $(PORT)) $(if $(VPP),--vpp $(VPP))
