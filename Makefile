@@ -58,6 +58,7 @@ images: setup build build-static ## Container images of what is built here, in t
 	@$(E2E) images target/images $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(TAG),--tag $(TAG)) $(if $(VPP),--vpp $(VPP))
 
 conformance: setup build ## Kubernetes' own tests, of E2E_TEST=/path/to/e2e.test, against $$KUBECONFIG; FOCUS=… and SKIP=… choose them
+	@[ -n "$(E2E_TEST)" ] || { echo "E2E_TEST names no program: give the e2e.test of a Kubernetes release, such as E2E_TEST=/opt/kubernetes/test/bin/e2e.test"; exit 1; }
 	@$(E2E) conformance --e2e-test "$(E2E_TEST)" $(if $(FOCUS),--focus '$(FOCUS)') $(if $(SKIP),--skip '$(SKIP)') $(if $(NETNS),--netns $(NETNS))
 
 lint: ## Formatting, clippy, and (where cargo-deny is installed) licenses and advisories
