@@ -4,7 +4,6 @@
 //! [`Problem`] or [`Refusal`], and the fact itself is already on the safe side: a policy with an
 //! unusable part accepts less, never more.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -16,20 +15,24 @@ use crds::vpp_config::FunctionInterface;
 use crds::{PolicyAction, PolicyTier};
 use serde::Serialize;
 
+/// A name or another short text: up to 23 bytes are in place, longer texts are shared by copies.
+pub use smol_str::SmolStr as Name;
+
+use crate::labels::Labels;
 use crate::selector::Selector;
 
 /// Namespace and name of an object; sorts by namespace first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
     /// Namespace.
-    pub namespace: String,
+    pub namespace: Name,
     /// Name within the namespace.
-    pub name: String,
+    pub name: Name,
 }
 
 impl ObjectKey {
     /// The key of `name` in `namespace`.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn new(namespace: impl Into<Name>, name: impl Into<Name>) -> Self {
         Self {
             namespace: namespace.into(),
             name: name.into(),
@@ -132,15 +135,15 @@ pub struct Refusal {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
     /// Namespace.
-    pub namespace: String,
+    pub namespace: Name,
     /// Name.
-    pub name: String,
+    pub name: Name,
     /// UID: the same name later is another pod.
-    pub uid: String,
+    pub uid: Name,
     /// Labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Node to which the pod is scheduled.
-    pub node: Option<String>,
+    pub node: Option<Name>,
     /// Addresses the pod has (`status.podIPs`), sorted; empty until the kubelet reports them.
     pub ips: Vec<IpAddr>,
     /// Whether the pod shares its node's network: such a pod is never selected by pod selectors.
@@ -162,7 +165,7 @@ pub struct Pod {
 impl Pod {
     /// Namespace and name.
     pub fn key(&self) -> ObjectKey {
-        ObjectKey::new(&self.namespace, &self.name)
+        ObjectKey::new(self.namespace.clone(), self.name.clone())
     }
 
     /// Whether selectors may select the pod: it has a network of its own and may still use it.
@@ -182,10 +185,10 @@ pub enum PodPhase {
 }
 
 /// A container port with a name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct NamedPort {
     /// Name.
-    pub name: String,
+    pub name: Name,
     /// Protocol.
     pub protocol: Protocol,
     /// Number.
@@ -200,7 +203,7 @@ pub struct Node {
     /// UID.
     pub uid: String,
     /// Labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// First InternalIP of each family, IPv4 first.
     pub addresses: Vec<IpAddr>,
     /// Every address in `status.addresses`, sorted: what a `nodes` peer of a ClusterNetworkPolicy means.
@@ -219,18 +222,18 @@ pub struct Namespace {
     /// Name.
     pub name: String,
     /// Labels; `kubernetes.io/metadata.name` is always among them.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
 }
 
 /// A NetworkPolicy, defaults applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Namespace.
-    pub namespace: String,
+    pub namespace: Name,
     /// Name.
-    pub name: String,
+    pub name: Name,
     /// UID.
-    pub uid: String,
+    pub uid: Name,
     /// Pods of the namespace to which the policy applies.
     pub pods: Selector,
     /// Ingress rules; `None` if the policy does not speak of ingress.
@@ -244,7 +247,7 @@ pub struct Policy {
 impl Policy {
     /// Namespace and name.
     pub fn key(&self) -> ObjectKey {
-        ObjectKey::new(&self.namespace, &self.name)
+        ObjectKey::new(self.namespace.clone(), self.name.clone())
     }
 }
 

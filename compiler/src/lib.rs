@@ -18,6 +18,7 @@ pub mod cnf;
 pub mod engine;
 pub mod facts;
 pub mod k8s;
+pub mod labels;
 pub mod output;
 pub mod policy;
 pub mod prefixes;
@@ -29,7 +30,8 @@ pub mod topology;
 
 pub use cluster::Cluster;
 pub use engine::{Change, Delta, Engine, Removed};
-pub use facts::{ObjectKey, ObjectRef, Problem};
+pub use facts::{Name, ObjectKey, ObjectRef, Problem};
+pub use labels::Labels;
 pub use output::{
     ChainVerdict, CnfVerdict, Compiled, Output, Owner, PodPool, Settings, Traffic, Verdict, compile,
 };

@@ -75,7 +75,7 @@ pub(crate) fn one(
     }
     let mut spec = VppPolicySpec::default();
     let author = Author {
-        object: Kind::NETWORK_POLICY.of(&policy.namespace, &policy.name, &policy.uid),
+        object: &|| Kind::NETWORK_POLICY.of(&policy.namespace, &policy.name, &policy.uid),
         namespace: &policy.namespace,
         subject: PodEnd {
             pods: policy.pods.clone(),
@@ -107,7 +107,7 @@ pub(crate) fn one_of_cluster(
         ..VppPolicySpec::default()
     };
     let author = Author {
-        object: Kind::CLUSTER_NETWORK_POLICY.of_cluster(&policy.name, &policy.uid),
+        object: &|| Kind::CLUSTER_NETWORK_POLICY.of_cluster(&policy.name, &policy.uid),
         namespace: "",
         subject: policy.subject.clone(),
     };
@@ -140,7 +140,7 @@ fn decide(rules: &mut [PolicyRule], action: PolicyAction) {
 /// Whose rules are compiled.
 struct Author<'a> {
     /// The object that problems are about.
-    object: ObjectRef,
+    object: &'a dyn Fn() -> ObjectRef,
     /// The namespace to which selectors are relative, if they are to one.
     namespace: &'a str,
     /// The pods to which the rules apply.
@@ -254,8 +254,8 @@ impl Bound {
                     continue;
                 }
                 binding.policies.push(PolicyRef {
-                    namespace: namespace.clone(),
-                    name: name.clone(),
+                    namespace: namespace.to_string(),
+                    name: name.to_string(),
                 });
                 *before += usize::from(!baseline);
             }
@@ -426,7 +426,7 @@ fn ingress(
         let ports = named(targets, protocol, name);
         if any && ports.is_empty() {
             problems.insert(Problem {
-                object: author.object.clone(),
+                object: (author.object)(),
                 reason: "NamedPortNotFound",
                 message: format!(
                     "no selected pod has a {}container port named {name:?}: the rule \

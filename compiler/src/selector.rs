@@ -1,18 +1,77 @@
 //! Label selectors, parsed once and normalised, so that equal selectors are equal values.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::{Expression, SelectorExt};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+use crate::facts::Name;
+use crate::k8s::lean;
+use crate::labels::Labels;
 
 /// A label selector: every expression must match; without expressions it matches everything.
 ///
 /// `matchLabels` and a one-valued `In` are the same expression here, and order is lost, so two
-/// users who write the same thing differently share one address set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Selector(BTreeSet<Expression>);
+/// users who write the same thing differently share one address set. Copies share the expressions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Selector(Arc<[Expression]>);
+
+/// One expression. Values are sorted, each once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+enum Expression {
+    In(Name, Box<[Name]>),
+    NotIn(Name, Box<[Name]>),
+    Exists(Name),
+    DoesNotExist(Name),
+}
+
+impl Expression {
+    fn label(key: Name, value: Name) -> Self {
+        Self::In(key, Box::new([value]))
+    }
+
+    fn new(key: Name, operator: &str, values: impl Iterator<Item = Name>) -> Result<Self, SelectorError> {
+        let values: BTreeSet<Name> = values.collect();
+        let values: Box<[Name]> = values.into_iter().collect();
+        let refused =
+            |error: fn(String, String) -> SelectorError| error(key.to_string(), operator.to_owned());
+        match (operator, values.is_empty()) {
+            ("In", false) => Ok(Self::In(key, values)),
+            ("NotIn", false) => Ok(Self::NotIn(key, values)),
+            ("Exists", true) => Ok(Self::Exists(key)),
+            ("DoesNotExist", true) => Ok(Self::DoesNotExist(key)),
+            ("In" | "NotIn", true) => Err(refused(|key, operator| SelectorError::NoValues { key, operator })),
+            ("Exists" | "DoesNotExist", false) => {
+                Err(refused(|key, operator| SelectorError::Values { key, operator }))
+            }
+            _ => Err(refused(|key, operator| SelectorError::Operator { key, operator })),
+        }
+    }
+
+    fn key(&self) -> &Name {
+        match self {
+            Self::In(key, _) | Self::NotIn(key, _) | Self::Exists(key) | Self::DoesNotExist(key) => key,
+        }
+    }
+
+    fn matches(&self, labels: &Labels) -> bool {
+        let value = labels.get(self.key());
+        match self {
+            Self::In(_, values) => value.is_some_and(|value| values.contains(value)),
+            Self::NotIn(_, values) => value.is_none_or(|value| !values.contains(value)),
+            Self::Exists(_) => value.is_some(),
+            Self::DoesNotExist(_) => value.is_none(),
+        }
+    }
+}
+
+impl Serialize for Selector {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter())
+    }
+}
 
 /// The selector can't be used. The message says which part and what to change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,17 +116,32 @@ impl Selector {
         self.0.is_empty()
     }
 
+    fn of(
+        expressions: impl Iterator<Item = Result<Expression, SelectorError>>,
+    ) -> Result<Self, SelectorError> {
+        let mut expressions = expressions.collect::<Result<Vec<Expression>, _>>()?;
+        if expressions.iter().any(|expression| expression.key().is_empty()) {
+            return Err(SelectorError::EmptyKey);
+        }
+        expressions.sort_unstable();
+        expressions.dedup();
+        Ok(match expressions.is_empty() {
+            true => Self::all(),
+            false => Self(expressions.into()),
+        })
+    }
+
     /// A label that every selected object has with one of some values, if the selector demands
     /// one: by it an index finds the selectors that may select an object.
-    pub(crate) fn demanded(&self) -> Option<(&str, &BTreeSet<String>)> {
+    pub(crate) fn demanded(&self) -> Option<(&Name, &[Name])> {
         self.0.iter().find_map(|expression| match expression {
-            Expression::In(key, values) => Some((key.as_str(), values)),
+            Expression::In(key, values) => Some((key, &**values)),
             _ => None,
         })
     }
 
     /// Whether an object with these labels is selected.
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &Labels) -> bool {
         self.0.iter().all(|expression| expression.matches(labels))
     }
 }
@@ -78,48 +152,34 @@ impl TryFrom<&LabelSelector> for Selector {
     /// Holds a selector to the rules the API server has for built-in kinds; for custom resources
     /// nobody else does.
     fn try_from(selector: &LabelSelector) -> Result<Self, Self::Error> {
-        let mut expressions = BTreeSet::new();
-        for (key, value) in selector.match_labels.iter().flatten() {
-            let values = BTreeSet::from([value.clone()]);
-            expressions.insert(Expression::In(key.clone(), values));
-        }
-        for requirement in selector.match_expressions.iter().flatten() {
-            let key = requirement.key.clone();
-            let operator = requirement.operator.clone();
-            let values: BTreeSet<String> = requirement.values.iter().flatten().cloned().collect();
-            expressions.insert(match (operator.as_str(), values.is_empty()) {
-                ("In", false) => Expression::In(key, values),
-                ("NotIn", false) => Expression::NotIn(key, values),
-                ("In" | "NotIn", true) => return Err(SelectorError::NoValues { key, operator }),
-                ("Exists", true) => Expression::Exists(key),
-                ("DoesNotExist", true) => Expression::DoesNotExist(key),
-                ("Exists" | "DoesNotExist", false) => {
-                    return Err(SelectorError::Values { key, operator });
-                }
-                _ => return Err(SelectorError::Operator { key, operator }),
-            });
-        }
-        if expressions.iter().any(|e| key_of(e).is_empty()) {
-            return Err(SelectorError::EmptyKey);
-        }
-        Ok(Self(expressions))
+        let labels = selector.match_labels.iter().flatten();
+        let labels = labels.map(|(key, value)| Expression::label(key.into(), value.into()));
+        let requirements = selector.match_expressions.iter().flatten().map(|requirement| {
+            let values = requirement.values.iter().flatten().map(Name::from);
+            Expression::new(requirement.key.as_str().into(), &requirement.operator, values)
+        });
+        Self::of(labels.map(Ok).chain(requirements))
     }
 }
 
-fn key_of(expression: &Expression) -> &str {
-    match expression {
-        Expression::In(key, _)
-        | Expression::NotIn(key, _)
-        | Expression::Equal(key, _)
-        | Expression::NotEqual(key, _)
-        | Expression::Exists(key)
-        | Expression::DoesNotExist(key) => key,
+impl TryFrom<&lean::LabelSelector> for Selector {
+    type Error = SelectorError;
+
+    /// The same.
+    fn try_from(selector: &lean::LabelSelector) -> Result<Self, Self::Error> {
+        let labels = selector.match_labels.iter();
+        let labels = labels.map(|(key, value)| Expression::label(key.clone(), value.clone()));
+        let requirements = selector.match_expressions.iter().flatten().map(|requirement| {
+            let values = requirement.values.iter().flatten().cloned();
+            Expression::new(requirement.key.clone(), &requirement.operator, values)
+        });
+        Self::of(labels.map(Ok).chain(requirements))
     }
 }
 
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
+        if self.is_all() {
             return f.write_str("all");
         }
         for (index, expression) in self.0.iter().enumerate() {
@@ -127,11 +187,13 @@ impl fmt::Display for Selector {
                 f.write_str(", ")?;
             }
             match expression {
-                Expression::In(key, values) if values.len() == 1 => {
-                    let value = values.iter().next().map_or("", String::as_str);
-                    write!(f, "{key}={value}")?;
-                }
-                other => write!(f, "{other}")?,
+                Expression::In(key, values) => match &**values {
+                    [value] => write!(f, "{key}={value}")?,
+                    values => write!(f, "{key} in ({})", values.join(","))?,
+                },
+                Expression::NotIn(key, values) => write!(f, "{key} notin ({})", values.join(","))?,
+                Expression::Exists(key) => write!(f, "{key}")?,
+                Expression::DoesNotExist(key) => write!(f, "!{key}")?,
             }
         }
         Ok(())
@@ -140,6 +202,8 @@ impl fmt::Display for Selector {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
 
     use super::*;
@@ -155,9 +219,8 @@ mod tests {
         }
     }
 
-    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        let owned = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into()));
-        owned.collect()
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs.iter().copied().collect()
     }
 
     #[test]
@@ -181,7 +244,7 @@ mod tests {
     #[test]
     fn labels_and_expressions_are_all_required() {
         let mut both = requirement("Exists", &[]);
-        both.match_labels = Some(labels(&[("tier", "x")]));
+        both.match_labels = Some(BTreeMap::from([("tier".into(), "x".into())]));
         let selector = Selector::try_from(&both).unwrap();
         assert!(selector.matches(&labels(&[("tier", "x"), ("app", "y")])));
         assert!(!selector.matches(&labels(&[("tier", "x")])));
@@ -192,7 +255,7 @@ mod tests {
     fn empty_selector_matches_everything() {
         let selector = Selector::try_from(&LabelSelector::default()).unwrap();
         assert!(selector.is_all());
-        assert!(selector.matches(&BTreeMap::new()));
+        assert!(selector.matches(&Labels::default()));
     }
 
     #[test]
@@ -213,7 +276,7 @@ mod tests {
     #[test]
     fn spelling_does_not_matter() {
         let by_label = LabelSelector {
-            match_labels: Some(labels(&[("app", "web")])),
+            match_labels: Some(BTreeMap::from([("app".into(), "web".into())])),
             match_expressions: None,
         };
         let by_label = Selector::try_from(&by_label).unwrap();

@@ -7,20 +7,21 @@ use crds::net::Cidr;
 use crds::policy::MAX_SET_MEMBERS;
 use crds::{SetRef, VppAddressSetSpec};
 use serde::Serialize;
+use smol_str::format_smolstr;
 
 use crate::cluster::Cluster;
-use crate::facts::{NamedPort, ObjectKey, Pod, PodEnd};
+use crate::facts::{Name, NamedPort, ObjectKey, Pod, PodEnd};
 use crate::output::Compiled;
 use crate::prefixes;
 use crate::selector::Selector;
 
 /// What a set stands for. Equal keys are one set.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum SetKey {
     /// Addresses of pods.
     Pods {
         /// The namespace to which the selectors are relative; `None` if they are to none.
-        namespace: Option<String>,
+        namespace: Option<Name>,
         /// Labels of the pods.
         pods: Selector,
         /// Labels of the namespaces; `None` means `namespace` itself.
@@ -40,7 +41,7 @@ impl SetKey {
     /// The pods of an end, as seen from a namespace.
     pub fn pods(namespace: &str, end: &PodEnd) -> Self {
         Self::Pods {
-            namespace: end.namespaces.is_none().then(|| namespace.to_owned()),
+            namespace: end.namespaces.is_none().then(|| namespace.into()),
             pods: end.pods.clone(),
             namespaces: end.namespaces.clone(),
             without: BTreeSet::new(),
@@ -67,7 +68,7 @@ impl SetKey {
             let others = others.into_iter();
             without.extend(others.map(|o| (o.pods.clone(), o.namespaces.clone())));
             if !without.is_empty() {
-                *namespace = Some(own.to_owned());
+                *namespace = Some(own.into());
             }
         }
         key
@@ -152,7 +153,7 @@ pub(crate) fn name(key: &SetKey) -> String {
 #[derive(Debug)]
 pub struct Sets<'c> {
     cluster: &'c Cluster,
-    system_namespace: String,
+    system_namespace: &'c str,
     naming: Naming,
     names: BTreeMap<SetKey, SetRef>,
     taken: BTreeSet<SetRef>,
@@ -161,10 +162,10 @@ pub struct Sets<'c> {
 
 impl<'c> Sets<'c> {
     /// No set yet. `system_namespace` takes the sets that are relative to no namespace.
-    pub(crate) fn new(cluster: &'c Cluster, system_namespace: &str, naming: Naming) -> Self {
+    pub(crate) fn new(cluster: &'c Cluster, system_namespace: &'c str, naming: Naming) -> Self {
         Self {
             cluster,
-            system_namespace: system_namespace.to_owned(),
+            system_namespace,
             naming,
             names: BTreeMap::new(),
             taken: BTreeSet::new(),
@@ -181,11 +182,11 @@ impl<'c> Sets<'c> {
             SetKey::Pods {
                 namespace: Some(namespace),
                 ..
-            } => namespace,
-            _ => &self.system_namespace,
+            } => namespace.as_str(),
+            _ => self.system_namespace,
         };
         let mut set = SetRef {
-            namespace: namespace.clone(),
+            namespace: namespace.to_owned(),
             name: (self.naming)(&key),
         };
         // The hash is no secret and selectors are users': whoever makes two of them collide must
@@ -199,8 +200,8 @@ impl<'c> Sets<'c> {
     }
 
     /// Namespace of the sets that are relative to none.
-    pub(crate) fn system_namespace(&self) -> &str {
-        &self.system_namespace
+    pub(crate) fn system_namespace(&self) -> &'c str {
+        self.system_namespace
     }
 
     /// Whether a name was taken already by another key, so that names depend on each other.
@@ -216,8 +217,11 @@ impl<'c> Sets<'c> {
     /// Fills the sets with what they stand for and cuts them into slices.
     pub fn finish(self) -> BTreeMap<ObjectKey, Compiled<VppAddressSetSpec>> {
         let sets = self.names.iter();
-        sets.flat_map(|(key, set)| slices(key, set, &self.members(key)))
-            .collect()
+        let slices = sets.flat_map(|(key, set)| {
+            let name = ObjectKey::new(set.namespace.as_str(), set.name.as_str());
+            slices(key, &name, &self.members(key))
+        });
+        slices.collect()
     }
 
     /// Sorted and disjoint.
@@ -266,27 +270,32 @@ pub(crate) fn addresses<'p>(
     members
 }
 
+/// Key of a slice of a set.
+pub(crate) fn slice_key(set: &ObjectKey, slice: u32) -> ObjectKey {
+    ObjectKey::new(set.namespace.clone(), format_smolstr!("{}-{slice}", set.name))
+}
+
 /// Cuts a set into slices. Slice 0 exists even if there are no members.
 pub(crate) fn slices(
     key: &SetKey,
-    set: &SetRef,
+    set: &ObjectKey,
     members: &[Cidr],
 ) -> Vec<(ObjectKey, Compiled<VppAddressSetSpec>)> {
     let description = key.description();
     let count = members.len().div_ceil(MAX_SET_MEMBERS).max(1);
     let mut chunks = members.chunks(MAX_SET_MEMBERS);
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
     let slices = (0..count).map(|slice| {
         let mut spec = VppAddressSetSpec {
             revision: String::new(),
-            set: set.name.clone(),
-            slice: u32::try_from(slice).unwrap_or(u32::MAX),
+            set: set.name.to_string(),
+            slice,
             description: description.clone(),
             members: chunks.next().unwrap_or_default().to_vec(),
         };
         spec.revision = crds::revision::short_hash(&spec);
-        let name = format!("{}-{slice}", set.name);
         let compiled = Compiled { spec, owner: None };
-        (ObjectKey::new(&set.namespace, name), compiled)
+        (slice_key(set, slice), compiled)
     });
     slices.collect()
 }

@@ -551,18 +551,18 @@ fn row_18_a_label_change_moves_pods_in_and_out() {
     let mut cluster = cluster(&format!("{WORLD}\n---\n{}", policy("p", spec)));
     let mut bank = compiler::facts::Namespace {
         name: "bank".into(),
-        labels: [("team".to_owned(), "c".to_owned())].into(),
+        labels: [("team", "c")].into_iter().collect(),
     };
     assert!(cluster.upsert_namespace(bank.clone()));
     let output = compile(&cluster, &Settings::default());
     rows(&output, &[("teller", "web", Tcp, 80, false)]);
-    bank.labels.insert("team".into(), "b".into());
+    bank.labels = bank.labels.with("team", "b");
     cluster.upsert_namespace(bank);
     let output = compile(&cluster, &Settings::default());
     rows(&output, &[("teller", "web", Tcp, 80, true)]);
 
     let mut web = cluster.pod(&key("shop", "web")).unwrap().clone();
-    web.labels.insert("app".into(), "other".into());
+    web.labels = web.labels.with("app", "other");
     cluster.upsert_pod(web);
     let output = compile(&cluster, &Settings::default());
     rows(&output, &[("api", "web", Tcp, 80, true)]);

@@ -25,10 +25,10 @@ fn facts(world: &World) -> Cluster {
         cluster.upsert_namespace(k8s::namespace(&namespace.metadata));
     }
     for pod in &world.pods {
-        cluster.upsert_pod(k8s::pod(pod));
+        cluster.upsert_pod(k8s::pod(&pod.try_into().unwrap()));
     }
     for policy in &world.policies {
-        cluster.upsert_policy(k8s::policy(policy));
+        cluster.upsert_policy(k8s::policy(&policy.try_into().unwrap()));
     }
     cluster
 }
@@ -93,7 +93,7 @@ proptest! {
         }
         let mut cluster = facts(&stale);
         for pod in &shuffled.pods {
-            cluster.upsert_pod(k8s::pod(pod));
+            cluster.upsert_pod(k8s::pod(&pod.try_into().unwrap()));
         }
         let direct = compile(&facts(&world), &Settings::default());
         let detour = compile(&cluster, &Settings::default());

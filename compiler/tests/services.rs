@@ -488,7 +488,7 @@ fn slices_hold_100_backends_and_frontends_are_in_the_first() {
 fn an_endpoint_change_rewrites_one_slice_and_a_split_three() {
     let revisions = |output: &Output| -> BTreeMap<String, String> {
         let all = output.service_slices.iter();
-        all.map(|(key, slice)| (key.name.clone(), slice.spec.revision.clone()))
+        all.map(|(key, slice)| (key.name.to_string(), slice.spec.revision.clone()))
             .collect()
     };
     let mut before = revisions(&with_endpoints(0..1));

@@ -174,9 +174,9 @@ pub fn plan(
     let wanted = |key: &OutputKey| match key.kind {
         OutputKind::AddressSet => output.sets.contains_key(&key.object),
         OutputKind::ServiceSlice => output.service_slices.contains_key(&key.object),
-        OutputKind::PeerSlice => output.peer_slices.contains_key(&key.object.name),
+        OutputKind::PeerSlice => output.peer_slices.contains_key(key.object.name.as_str()),
         OutputKind::Policy => output.policies.contains_key(&key.object),
-        OutputKind::Config => output.configs.contains_key(&key.object.name),
+        OutputKind::Config => output.configs.contains_key(key.object.name.as_str()),
     };
     match &scope {
         None => pass.sweep(stored.iter().rev(), wanted),
@@ -229,9 +229,9 @@ impl<'a> Pass<'a> {
         match kind {
             OutputKind::AddressSet => compare!(output.sets.get(object)),
             OutputKind::ServiceSlice => compare!(output.service_slices.get(object)),
-            OutputKind::PeerSlice => compare!(output.peer_slices.get(&object.name)),
+            OutputKind::PeerSlice => compare!(output.peer_slices.get(object.name.as_str())),
             OutputKind::Policy => compare!(output.policies.get(object)),
-            OutputKind::Config => compare!(output.configs.get(&object.name)),
+            OutputKind::Config => compare!(output.configs.get(object.name.as_str())),
         }
     }
 
@@ -332,7 +332,7 @@ fn size_problem(key: &OutputKey, owner: Option<&Owner>, size: Size) -> Option<Pr
         object: ObjectRef {
             api_version: owner.api_version,
             kind: owner.kind,
-            namespace: (!key.object.namespace.is_empty()).then(|| key.object.namespace.clone()),
+            namespace: (!key.object.namespace.is_empty()).then(|| key.object.namespace.to_string()),
             name: owner.name.clone(),
             uid: owner.uid.clone(),
         },

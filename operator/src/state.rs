@@ -376,7 +376,7 @@ impl State {
             self.foreign.insert(key.clone());
         }
         if key.kind == OutputKind::Config {
-            let node = key.object.name;
+            let node = key.object.name.to_string();
             let endpoints = report
                 .as_ref()
                 .map(|report| report.tunnel_endpoints.clone())

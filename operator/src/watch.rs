@@ -10,12 +10,11 @@ use std::convert::Infallible;
 use std::fmt::Debug;
 
 use compiler::facts::ObjectKey;
-use compiler::k8s::{self, ClusterNetworkPolicy};
+use compiler::k8s::{self, ClusterNetworkPolicy, NetworkPolicy, Pod};
 use crds::{CNF, ServiceChain, VppConfig};
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};

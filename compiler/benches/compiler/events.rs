@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use compiler::{Engine, k8s};
+use compiler::k8s::lean::{LabelSelector, NetworkPolicyPort, PodIp};
+use compiler::k8s::{NetworkPolicy, Pod};
+use compiler::{Engine, Labels, k8s};
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::networking::v1 as net;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::workloads::{self, Workload, policy, scale};
+use crate::workloads::{self, Workload, policy, read_policy, scale};
 
 /// Events of each kind.
 const EVENTS: usize = 1000;
 
 /// Samples of what the workload is made of, as API objects.
 struct Samples {
-    pods: Vec<core::Pod>,
-    policies: Vec<net::NetworkPolicy>,
+    pods: Vec<Pod>,
+    policies: Vec<NetworkPolicy>,
     namespaces: Vec<core::Namespace>,
 }
 
@@ -29,7 +30,7 @@ impl Samples {
             all.into_iter().step_by(step).take(EVENTS).cloned().collect()
         }
         let batches = &workload.batches;
-        let rules = |policy: &&net::NetworkPolicy| policy.spec.as_ref().is_some_and(|s| s.ingress.is_some());
+        let rules = |policy: &&NetworkPolicy| policy.spec.ingress.is_some();
         let policies = batches.iter().flat_map(|b| &b.policies);
         Self {
             pods: spread(batches.iter().flat_map(|b| &b.pods).collect()),
@@ -51,7 +52,7 @@ pub fn measure(name: &str, load: impl Fn(&mut Engine, Workload)) -> Result<()> {
     for team in 0..20 {
         let from = (scale(1), Some(team_labels(team)));
         let object = policy("ns-0", &format!("team-{team}"), scale(1), Some(from));
-        engine.upsert_policy(k8s::policy(&object));
+        engine.upsert_policy(k8s::policy(&read_policy(&object)));
     }
     for (number, namespace) in samples.namespaces.iter().enumerate().filter(|(n, _)| n % 50 == 0) {
         let mut namespace = namespace.clone();
@@ -61,9 +62,9 @@ pub fn measure(name: &str, load: impl Fn(&mut Engine, Workload)) -> Result<()> {
     engine.update_into(&mut |_| ());
 
     let pods = || samples.pods.iter().cycle().take(EVENTS).cloned();
-    let mut label = |engine: &mut Engine, number: usize, mut pod: core::Pod| {
+    let mut label = |engine: &mut Engine, number: usize, mut pod: Pod| {
         // To one of two applications: out of one policy and set, and into others.
-        pod.metadata.labels = Some(scale(1 + u32::try_from(number % 2).unwrap_or_default()));
+        pod.labels = Labels::from(&scale(1 + u32::try_from(number % 2).unwrap_or_default()));
         engine.upsert_pod(k8s::pod(&pod));
     };
     each("pod label change", &mut engine, pods(), &mut label)?;
@@ -72,10 +73,9 @@ pub fn measure(name: &str, load: impl Fn(&mut Engine, Workload)) -> Result<()> {
         engine.upsert_pod(k8s::pod(pod));
     }
     engine.update_into(&mut |_| ());
-    let mut address = |engine: &mut Engine, number: usize, mut pod: core::Pod| {
-        let status = pod.status.get_or_insert_default();
-        let ip = format!("172.16.{}.{}", number / 250, number % 250);
-        status.pod_ips = Some(vec![core::PodIP { ip }]);
+    let mut address = |engine: &mut Engine, number: usize, mut pod: Pod| {
+        let ip = format!("172.16.{}.{}", number / 250, number % 250).into();
+        pod.status.pod_ips = Some(vec![PodIp { ip }]);
         engine.upsert_pod(k8s::pod(&pod));
     };
     each("pod IP change", &mut engine, pods(), &mut address)?;
@@ -87,29 +87,29 @@ pub fn measure(name: &str, load: impl Fn(&mut Engine, Workload)) -> Result<()> {
     };
     each("namespace label change", &mut engine, namespaces, &mut team)?;
     let policies = samples.policies.iter().cycle().take(EVENTS).cloned();
-    let mut edit = |engine: &mut Engine, number: usize, mut policy: net::NetworkPolicy| {
-        let spec = policy.spec.get_or_insert_default();
+    let mut edit = |engine: &mut Engine, number: usize, mut policy: NetworkPolicy| {
+        let spec = &mut policy.spec;
         let port = i32::try_from(number % 1000).unwrap_or_default() + 1;
         for rule in spec.ingress.iter_mut().flatten() {
-            rule.ports = Some(vec![net::NetworkPolicyPort {
+            rule.ports = Some(vec![NetworkPolicyPort {
                 port: Some(IntOrString::Int(port)),
-                ..net::NetworkPolicyPort::default()
+                ..NetworkPolicyPort::default()
             }]);
             // And another peer: a set that is new, and one that goes.
             for peer in rule.from.iter_mut().flatten() {
-                peer.pod_selector.get_or_insert_default().match_labels = Some(BTreeMap::from([
-                    ("app-1".to_owned(), "scale-1".to_owned()),
-                    ("edition".to_owned(), number.to_string()),
-                ]));
+                let labels = [("app-1", "scale-1".to_owned()), ("edition", number.to_string())];
+                peer.pod_selector.get_or_insert_default().match_labels = labels.into_iter().collect();
             }
         }
         engine.upsert_policy(k8s::policy(&policy));
     };
     each("policy edit", &mut engine, policies, &mut edit)?;
-    let mut select = |engine: &mut Engine, number: usize, mut policy: net::NetworkPolicy| {
-        let spec = policy.spec.get_or_insert_default();
+    let mut select = |engine: &mut Engine, number: usize, mut policy: NetworkPolicy| {
         let app = 1 + u32::try_from(number % 2).unwrap_or_default();
-        spec.pod_selector.get_or_insert_default().match_labels = Some(scale(app));
+        policy.spec.pod_selector = Some(LabelSelector {
+            match_labels: Labels::from(&scale(app)),
+            match_expressions: None,
+        });
         engine.upsert_policy(k8s::policy(&policy));
     };
     // A tenth as many: each touches the nodes of all pods concerned.

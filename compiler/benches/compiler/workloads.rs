@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use compiler::k8s::{NetworkPolicy, Pod};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1 as net;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -26,8 +27,8 @@ pub type Labels = BTreeMap<String, String>;
 #[derive(Default)]
 pub struct Batch {
     pub namespaces: Vec<core::Namespace>,
-    pub pods: Vec<core::Pod>,
-    pub policies: Vec<net::NetworkPolicy>,
+    pub pods: Vec<Pod>,
+    pub policies: Vec<NetworkPolicy>,
 }
 
 /// Objects in the making. Random, and the same in every run.
@@ -160,12 +161,12 @@ impl Workload {
             }),
         };
         self.pods += 1;
-        self.batch().pods.push(object);
+        self.batch().pods.push(read_pod(&object));
     }
 
     fn policy(&mut self, namespace: &str, name: &str, pods: Labels, from: Option<Labels>) {
         let object = policy(namespace, name, pods, from.map(|labels| (labels, None)));
-        self.batch().policies.push(object);
+        self.batch().policies.push(read_policy(&object));
     }
 
     fn random_labels(&mut self) -> Labels {
@@ -181,6 +182,18 @@ impl Workload {
             .wrapping_add(1);
         u32::try_from(self.random >> 33).unwrap_or_default() % bound
     }
+}
+
+/// A Pod as the operator's watch decodes it.
+#[expect(clippy::unwrap_used, reason = "it is our own object")]
+pub fn read_pod(pod: &core::Pod) -> Pod {
+    Pod::try_from(pod).unwrap()
+}
+
+/// A NetworkPolicy as the operator's watch decodes it.
+#[expect(clippy::unwrap_used, reason = "it is our own object")]
+pub fn read_policy(policy: &net::NetworkPolicy) -> NetworkPolicy {
+    NetworkPolicy::try_from(policy).unwrap()
 }
 
 fn selector(labels: Labels) -> LabelSelector {

@@ -203,7 +203,7 @@ impl Plan {
         }
         let path = stages.iter().map(|stage| PathHop {
             function: stage.function.to_owned(),
-            pod: stage.pod.name.clone(),
+            pod: stage.pod.name.to_string(),
             node: stage.node.to_owned(),
         });
         Ok(Self {
@@ -238,7 +238,7 @@ fn hops(
             ChainDirection::Reverse => (stage.outer, stage.inner),
         };
         Some(Hop {
-            uid: stage.pod.uid.clone(),
+            uid: stage.pod.uid.to_string(),
             node: stage.node.to_owned(),
             enter: enter.to_owned(),
             leave: leave.to_owned(),
@@ -278,7 +278,10 @@ impl<'c> Ends<'c> {
             for pod in select(cluster, own, &end.pods, end.namespaces.as_ref()) {
                 let node = pod.node.as_ref().filter(|node| cluster.has_node(node));
                 if let (Some(node), false) = (node, is_function(pod)) {
-                    nodes.entry(node.clone()).or_default().push(pod.uid.clone());
+                    nodes
+                        .entry(node.to_string())
+                        .or_default()
+                        .push(pod.uid.to_string());
                 }
             }
             for uids in nodes.values_mut() {

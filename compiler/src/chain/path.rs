@@ -35,7 +35,7 @@ impl<'c> Claims<'c> {
     pub fn conflict(&self, chain: &Chain) -> Option<(&'c Chain, String)> {
         wanted(chain).find_map(|cnf| {
             let holder = *self.0.get(&cnf)?;
-            (holder.key() != chain.key()).then_some((holder, cnf.name))
+            (holder.key() != chain.key()).then(|| (holder, cnf.name.to_string()))
         })
     }
 }

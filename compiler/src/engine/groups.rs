@@ -1,9 +1,12 @@
 //! Groups: the pods that a selector selects, kept up to date, shared by all who select the same.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasher;
 
 use crate::cluster::Cluster;
-use crate::facts::{NamedPort, ObjectKey, Pod};
+use crate::facts::{Name, NamedPort, ObjectKey, Pod};
+use crate::labels::Labels;
 use crate::policy::{Rank, Speaks};
 use crate::selector::Selector;
 
@@ -15,21 +18,36 @@ pub type Slot = u32;
 pub type SetId = u32;
 
 /// In which namespaces a group's pods are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// In one.
-    Namespace(String),
+    Namespace(Name),
     /// In those with these labels.
     Namespaces(Selector),
 }
 
 impl Scope {
     /// The scope of an end as seen from a namespace.
-    pub fn new(own: &str, namespaces: Option<&Selector>) -> Self {
+    pub fn new(own: &Name, namespaces: Option<&Selector>) -> Self {
         match namespaces {
-            None => Self::Namespace(own.to_owned()),
+            None => Self::Namespace(own.clone()),
             Some(selector) => Self::Namespaces(selector.clone()),
         }
+    }
+
+    /// The namespace, if it is one.
+    fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Namespace(name) => Some(name),
+            Self::Namespaces(_) => None,
+        }
+    }
+}
+
+/// Room for one more: most of these lists have one element, for which a vector would take room for four.
+pub fn grow<T>(list: &mut Vec<T>) {
+    if list.is_empty() {
+        list.reserve_exact(1);
     }
 }
 
@@ -42,10 +60,10 @@ pub struct Group {
     pub members: Vec<Slot>,
     /// How many members have each named port.
     ports: BTreeMap<NamedPort, u32>,
-    /// The policies that apply to the members.
-    pub subjects: BTreeMap<Rank, Speaks>,
-    /// Sets that hold the members, or do without them.
-    pub sets: BTreeSet<SetId>,
+    /// The policies that apply to the members, sorted.
+    pub subjects: Vec<(Rank, Speaks)>,
+    /// Sets that hold the members, or do without them; sorted.
+    pub sets: Vec<SetId>,
     /// Policies with named ports of the members.
     pub named: BTreeSet<ObjectKey>,
 }
@@ -54,6 +72,7 @@ impl Group {
     /// Adds a pod. Returns whether a policy with named ports sees a difference.
     pub fn join(&mut self, slot: Slot, pod: &Pod) -> bool {
         if let Err(place) = self.members.binary_search(&slot) {
+            grow(&mut self.members);
             self.members.insert(place, slot);
         }
         let mut news = self.members.len() == 1;
@@ -83,65 +102,106 @@ impl Group {
         news
     }
 
+    /// Adds a policy that applies to the members.
+    pub fn add_subject(&mut self, rank: Rank, speaks: Speaks) {
+        match self.subjects.binary_search_by(|(has, _)| has.cmp(&rank)) {
+            Ok(at) => self.subjects[at].1 = speaks,
+            Err(at) => {
+                grow(&mut self.subjects);
+                self.subjects.insert(at, (rank, speaks));
+            }
+        }
+    }
+
+    /// Takes a policy away.
+    pub fn remove_subject(&mut self, rank: &Rank) {
+        if let Ok(at) = self.subjects.binary_search_by(|(has, _)| has.cmp(rank)) {
+            self.subjects.remove(at);
+        }
+    }
+
+    /// Adds a set of the members.
+    pub fn add_set(&mut self, id: SetId) {
+        if let Err(at) = self.sets.binary_search(&id) {
+            grow(&mut self.sets);
+            self.sets.insert(at, id);
+        }
+    }
+
+    /// Takes a set away.
+    pub fn remove_set(&mut self, id: SetId) {
+        if let Ok(at) = self.sets.binary_search(&id) {
+            self.sets.remove(at);
+        }
+    }
+
     fn unused(&self) -> bool {
         self.subjects.is_empty() && self.sets.is_empty() && self.named.is_empty()
     }
 }
 
-/// Finds the selectors that may select an object by a label they demand.
+/// Finds the groups that may hold a pod, by a label that their selectors demand, or by place alone.
+///
+/// Keys are hashes: a group too many that a collision brings does no harm, since who asks looks again.
 #[derive(Debug, Default)]
 struct Anchors {
-    by_label: HashMap<String, HashMap<String, Vec<GroupId>>>,
-    /// Groups that demand no label.
-    rest: Vec<GroupId>,
+    hasher: RandomState,
+    by_hash: HashMap<u64, Vec<GroupId>>,
 }
 
 impl Anchors {
-    fn add(&mut self, selector: &Selector, id: GroupId) {
-        let Some((key, values)) = selector.demanded() else {
-            self.rest.push(id);
-            return;
-        };
-        let of_key = self.by_label.entry(key.to_owned()).or_default();
-        for value in values {
-            of_key.entry(value.clone()).or_default().push(id);
-        }
+    /// Of a place (`None`: namespaces by labels) and a label, or of all labels.
+    fn hash(&self, place: Option<&str>, label: Option<(&Name, &Name)>) -> u64 {
+        self.hasher.hash_one((place, label))
     }
 
-    fn remove(&mut self, selector: &Selector, id: GroupId) {
-        let Some((key, values)) = selector.demanded() else {
-            self.rest.retain(|other| *other != id);
-            return;
-        };
-        let Some(of_key) = self.by_label.get_mut(key) else {
-            return;
-        };
-        for value in values {
-            if let Some(ids) = of_key.get_mut(value) {
-                ids.retain(|other| *other != id);
-                if ids.is_empty() {
-                    of_key.remove(value);
+    fn each(
+        &mut self,
+        scope: &Scope,
+        pods: &Selector,
+        mut act: impl FnMut(&mut HashMap<u64, Vec<GroupId>>, u64),
+    ) {
+        let place = scope.namespace();
+        match pods.demanded() {
+            None => {
+                let hash = self.hash(place, None);
+                act(&mut self.by_hash, hash);
+            }
+            Some((key, values)) => {
+                for value in values {
+                    let hash = self.hash(place, Some((key, value)));
+                    act(&mut self.by_hash, hash);
                 }
             }
         }
-        if of_key.is_empty() {
-            self.by_label.remove(key);
+    }
+
+    fn add(&mut self, scope: &Scope, pods: &Selector, id: GroupId) {
+        self.each(scope, pods, |by_hash, hash| {
+            let ids = by_hash.entry(hash).or_default();
+            grow(ids);
+            ids.push(id);
+        });
+    }
+
+    fn remove(&mut self, scope: &Scope, pods: &Selector, id: GroupId) {
+        self.each(scope, pods, |by_hash, hash| {
+            if let Some(ids) = by_hash.get_mut(&hash) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    by_hash.remove(&hash);
+                }
+            }
+        });
+    }
+
+    fn candidates(&self, place: Option<&str>, labels: &Labels, found: &mut Vec<GroupId>) {
+        let labels = labels.iter().map(Some);
+        for label in labels.chain([None]) {
+            let ids = self.by_hash.get(&self.hash(place, label));
+            found.extend(ids.into_iter().flatten());
         }
     }
-
-    fn candidates(&self, labels: &BTreeMap<String, String>) -> impl Iterator<Item = GroupId> {
-        let labelled = labels
-            .iter()
-            .filter_map(|(key, value)| self.by_label.get(key)?.get(value));
-        labelled.flatten().chain(&self.rest).copied()
-    }
-}
-
-/// The groups whose scope is one namespace.
-#[derive(Debug, Default)]
-struct Space {
-    ids: BTreeMap<Selector, GroupId>,
-    anchors: Anchors,
 }
 
 /// All groups.
@@ -149,47 +209,37 @@ struct Space {
 pub struct Groups {
     slab: Vec<Option<Group>>,
     free: Vec<GroupId>,
-    spaces: HashMap<String, Space>,
-    /// By labels of the namespaces, then of the pods.
-    wide: BTreeMap<Selector, BTreeMap<Selector, GroupId>>,
-    wide_anchors: Anchors,
+    ids: HashMap<(Scope, Selector), GroupId>,
+    anchors: Anchors,
+    /// Selectors of namespaces, and how many groups have them.
+    wide: BTreeMap<Selector, usize>,
 }
 
 impl Groups {
     /// The group, and whether it is new: then it has no members yet.
     pub fn intern(&mut self, scope: Scope, pods: &Selector) -> (GroupId, bool) {
-        let known = match &scope {
-            Scope::Namespace(name) => self.spaces.get(name).and_then(|space| space.ids.get(pods)),
-            Scope::Namespaces(selector) => self.wide.get(selector).and_then(|ids| ids.get(pods)),
-        };
-        if let Some(id) = known {
+        let key = (scope, pods.clone());
+        if let Some(id) = self.ids.get(&key) {
             return (*id, false);
         }
         let id = self.free.pop().unwrap_or_else(|| {
             self.slab.push(None);
             GroupId::try_from(self.slab.len() - 1).unwrap_or(GroupId::MAX)
         });
-        match &scope {
-            Scope::Namespace(name) => {
-                let space = self.spaces.entry(name.clone()).or_default();
-                space.ids.insert(pods.clone(), id);
-                space.anchors.add(pods, id);
-            }
-            Scope::Namespaces(selector) => {
-                let ids = self.wide.entry(selector.clone()).or_default();
-                ids.insert(pods.clone(), id);
-                self.wide_anchors.add(pods, id);
-            }
+        self.anchors.add(&key.0, pods, id);
+        if let Scope::Namespaces(selector) = &key.0 {
+            *self.wide.entry(selector.clone()).or_default() += 1;
         }
         self.slab[id as usize] = Some(Group {
-            scope,
+            scope: key.0.clone(),
             pods: pods.clone(),
             members: Vec::new(),
             ports: BTreeMap::new(),
-            subjects: BTreeMap::new(),
-            sets: BTreeSet::new(),
+            subjects: Vec::new(),
+            sets: Vec::new(),
             named: BTreeSet::new(),
         });
+        self.ids.insert(key, id);
         (id, true)
     }
 
@@ -212,26 +262,16 @@ impl Groups {
             return Vec::new();
         };
         self.free.push(id);
-        match &group.scope {
-            Scope::Namespace(name) => {
-                if let Some(space) = self.spaces.get_mut(name) {
-                    space.ids.remove(&group.pods);
-                    space.anchors.remove(&group.pods, id);
-                    if space.ids.is_empty() {
-                        self.spaces.remove(name);
-                    }
-                }
-            }
-            Scope::Namespaces(selector) => {
-                if let Some(ids) = self.wide.get_mut(selector) {
-                    ids.remove(&group.pods);
-                    if ids.is_empty() {
-                        self.wide.remove(selector);
-                    }
-                }
-                self.wide_anchors.remove(&group.pods, id);
+        self.anchors.remove(&group.scope, &group.pods, id);
+        if let Scope::Namespaces(selector) = &group.scope
+            && let Some(count) = self.wide.get_mut(selector)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.wide.remove(selector);
             }
         }
+        self.ids.remove(&(group.scope, group.pods));
         group.members
     }
 
@@ -241,35 +281,39 @@ impl Groups {
             return Vec::new();
         }
         let mut ids = Vec::new();
-        if let Some(space) = self.spaces.get(&pod.namespace) {
-            ids.extend(space.anchors.candidates(&pod.labels));
-        }
-        let namespace = cluster.namespace(&pod.namespace);
+        self.anchors
+            .candidates(Some(&pod.namespace), &pod.labels, &mut ids);
+        let namespace = match self.wide.is_empty() {
+            true => None,
+            false => cluster.namespace(&pod.namespace),
+        };
         if namespace.is_some() {
-            ids.extend(self.wide_anchors.candidates(&pod.labels));
+            self.anchors.candidates(None, &pod.labels, &mut ids);
         }
         ids.retain(|id| {
             self.group(*id).is_some_and(|group| {
                 let there = match &group.scope {
-                    Scope::Namespace(_) => true,
+                    Scope::Namespace(name) => *name == pod.namespace,
                     Scope::Namespaces(selector) => namespace.is_some_and(|ns| selector.matches(&ns.labels)),
                 };
                 there && group.pods.matches(&pod.labels)
             })
         });
         ids.sort_unstable();
+        ids.dedup();
+        ids.shrink_to_fit();
         ids
     }
 
     /// Namespaces where a group's pods may be.
-    pub fn places(&self, cluster: &Cluster, id: GroupId) -> Vec<String> {
+    pub fn places(&self, cluster: &Cluster, id: GroupId) -> Vec<Name> {
         match self.group(id).map(|group| &group.scope) {
             None => Vec::new(),
             Some(Scope::Namespace(name)) => vec![name.clone()],
             Some(Scope::Namespaces(selector)) => {
                 let all = cluster.namespaces();
                 all.filter(|ns| selector.matches(&ns.labels))
-                    .map(|ns| ns.name.clone())
+                    .map(|ns| Name::from(&ns.name))
                     .collect()
             }
         }
@@ -277,14 +321,9 @@ impl Groups {
 
     /// Whether some group takes a namespace's pods with the one labels and not with the other.
     /// `None` stands for a namespace that does not exist.
-    pub fn tells_apart(
-        &self,
-        before: Option<&BTreeMap<String, String>>,
-        after: Option<&BTreeMap<String, String>>,
-    ) -> bool {
+    pub fn tells_apart(&self, before: Option<&Labels>, after: Option<&Labels>) -> bool {
         self.wide.keys().any(|selector| {
-            let there =
-                |labels: Option<&BTreeMap<String, String>>| labels.is_some_and(|l| selector.matches(l));
+            let there = |labels: Option<&Labels>| labels.is_some_and(|l| selector.matches(l));
             there(before) != there(after)
         })
     }

@@ -1,6 +1,6 @@
 //! What depends on what, and the steps of an update.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crds::{SetRef, VppConfigSpec, VppPolicySpec};
@@ -13,10 +13,10 @@ use super::{Before, Change, Dirty, SlicesOf};
 use crate::chain::Steer;
 use crate::cluster::Cluster;
 use crate::cnf::Cnfs;
-use crate::facts::{ClusterPolicy, ObjectKey, Peer, Pod, PodEnd, Policy, Port, Problem, Rule};
+use crate::facts::{ClusterPolicy, Name, ObjectKey, Peer, Pod, PodEnd, Policy, Port, Problem, Rule};
 use crate::output::{ChainVerdict, Compiled, MAX_NODE_PODS, Settings, binding, seat, too_many_pods};
 use crate::policy::{Bound, Rank, Speaks};
-use crate::sets::{Naming, SetKey, Sets, addresses, node_addresses, slices};
+use crate::sets::{Naming, SetKey, Sets, addresses, node_addresses, slice_key, slices};
 use crate::{chain, cnf, policy, prefixes, service, topology};
 
 type Sink<'s> = &'s mut dyn FnMut(Change);
@@ -29,14 +29,11 @@ pub struct Facts<'f> {
     pub slices_of: &'f SlicesOf,
 }
 
-/// A VppPolicy, or that it is gone.
-type PolicyChange = (ObjectKey, Option<Compiled<VppPolicySpec>>);
-
 /// What is left to do in this update.
 #[derive(Debug, Default)]
 pub struct Work {
     /// Nodes whose configuration may differ.
-    pub nodes: BTreeSet<String>,
+    pub nodes: BTreeSet<Name>,
     /// Sets whose members may differ, or that nobody names any more.
     sets: BTreeSet<SetId>,
     /// Policies whose named ports may mean something else.
@@ -45,8 +42,8 @@ pub struct Work {
     new_groups: BTreeSet<GroupId>,
     /// Groups that perhaps nobody uses any more.
     idle: BTreeSet<GroupId>,
-    /// Policies that have been compiled, and what became of VppPolicies by that.
-    policies: BTreeMap<ObjectKey, Vec<PolicyChange>>,
+    /// Policies that have been compiled, and given out.
+    policies: HashSet<ObjectKey>,
     /// Problems that may have come or gone.
     problems: BTreeSet<Problem>,
 }
@@ -54,7 +51,7 @@ pub struct Work {
 impl Work {
     /// A group's members have changed; `news` if policies with named ports see a difference.
     pub fn touch(&mut self, group: &Group, news: bool) {
-        self.sets.extend(&group.sets);
+        self.sets.extend(group.sets.iter().copied());
         if news {
             self.named.extend(group.named.iter().cloned());
         }
@@ -232,9 +229,10 @@ impl Index {
             work.nodes.extend(strays.filter_map(|pod| pod.node.clone()));
         }
         for key in &dirty.policies {
-            self.policy(facts, key, &mut work)?;
+            self.policy(facts, key, &mut work, published, sink)?;
         }
-        for (key, before) in &dirty.pods {
+        let pods = std::mem::take(&mut dirty.pods);
+        for (key, before) in &pods {
             self.pods
                 .update(cluster, &mut self.groups, key, before, &mut work);
             let problems = cluster.pod(key).map(|pod| pod.problems.iter().cloned().collect());
@@ -243,11 +241,12 @@ impl Index {
             self.problems.replace(source, problems, &mut work.problems);
         }
         // Pods that have just been looked at are in the new groups already.
-        self.fill(cluster, &mut work, |pod| dirty.pods.contains_key(&pod.key()));
+        self.fill(cluster, &mut work, |pod| pods.contains_key(&pod.key()));
+        drop(pods);
         // Rules are compiled from the facts as they are now: once is enough.
         for key in std::mem::take(&mut work.named) {
-            if !work.policies.contains_key(&key) {
-                self.policy(facts, &key, &mut work)?;
+            if !work.policies.contains(&key) {
+                self.policy(facts, &key, &mut work, published, sink)?;
             }
         }
         if dirty.intents {
@@ -260,9 +259,6 @@ impl Index {
         }
 
         self.give_sets(cluster, &mut work, published, sink);
-        for (key, compiled) in std::mem::take(&mut work.policies).into_values().flatten() {
-            publish(&mut published.policies, key, compiled, Change::Policy, sink);
-        }
         for key in dirty.services {
             self.service(facts, key, &mut work, published, sink);
         }
@@ -283,7 +279,7 @@ impl Index {
 
     fn group(
         &mut self,
-        own: &str,
+        own: &Name,
         pods: &crate::Selector,
         namespaces: Option<&crate::Selector>,
         work: &mut Work,
@@ -310,6 +306,7 @@ impl Index {
     fn acquire(&mut self, names: BTreeMap<SetKey, SetRef>, work: &mut Work) -> Result<Vec<SetId>, Collision> {
         let mut ids = Vec::with_capacity(names.len());
         for (key, name) in names {
+            let name = ObjectKey::new(name.namespace, name.name);
             let (id, new) = self.sets.acquire(key.clone(), name)?;
             ids.push(id);
             if !new {
@@ -329,7 +326,7 @@ impl Index {
             else {
                 continue;
             };
-            let own = namespace.as_deref().unwrap_or_default();
+            let own = &namespace.clone().unwrap_or_default();
             let group = self.group(own, pods, namespaces.as_ref(), work);
             let without: Vec<GroupId> = without
                 .iter()
@@ -337,7 +334,7 @@ impl Index {
                 .collect();
             for id_of_group in without.iter().chain([&group]) {
                 if let Some(group) = self.groups.group_mut(*id_of_group) {
-                    group.sets.insert(id);
+                    group.add_set(id);
                 }
             }
             if let Some(set) = self.sets.get_mut(id) {
@@ -357,11 +354,18 @@ impl Index {
     }
 
     /// Compiles a policy, and says who is to hear of what it depends on.
-    fn policy(&mut self, facts: &Facts<'_>, key: &ObjectKey, work: &mut Work) -> Result<(), Collision> {
+    fn policy(
+        &mut self,
+        facts: &Facts<'_>,
+        key: &ObjectKey,
+        work: &mut Work,
+        published: &mut Published,
+        sink: Sink<'_>,
+    ) -> Result<(), Collision> {
         let old = self.policies.remove(key);
         if let Some(old) = &old {
             if let Some(group) = self.groups.group_mut(old.subject) {
-                group.subjects.remove(&old.rank);
+                group.remove_subject(&old.rank);
             }
             for id in &old.named {
                 if let Some(group) = self.groups.group_mut(*id) {
@@ -384,7 +388,7 @@ impl Index {
             let end = source.subject();
             let subject = self.group(&key.namespace, &end.pods, end.namespaces.as_ref(), work);
             if let Some(group) = self.groups.group_mut(subject) {
-                group.subjects.insert(rank.clone(), speaks);
+                group.add_subject(rank.clone(), speaks);
             }
             selects = Some((subject, speaks, rank.clone()));
             let named = self.named(key, &source, subject, work);
@@ -434,7 +438,10 @@ impl Index {
         }
         let source = Source::Policy(key.clone());
         self.problems.replace(source, problems, &mut work.problems);
-        work.policies.insert(key.clone(), changes);
+        for (key, compiled) in changes {
+            publish(&mut published.policies, key, compiled, Change::Policy, sink);
+        }
+        work.policies.insert(key.clone());
         Ok(())
     }
 
@@ -489,7 +496,7 @@ impl Index {
         }
         for node in self.steers.keys().chain(chains.steers.keys()) {
             if self.steers.get(node) != chains.steers.get(node) {
-                work.nodes.insert(node.clone());
+                work.nodes.insert(node.into());
             }
         }
         self.cnfs = cnfs;
@@ -506,7 +513,7 @@ impl Index {
             .replace(Source::Topology, problems, &mut work.problems);
         for node in self.bases.keys().chain(topology.configs.keys()) {
             if self.bases.get(node) != topology.configs.get(node) {
-                work.nodes.insert(node.clone());
+                work.nodes.insert(node.into());
             }
         }
         self.bases = topology.configs;
@@ -520,12 +527,12 @@ impl Index {
                 self.node_sets.remove(&id);
                 for group in set.group.iter().chain(&set.without) {
                     if let Some(group) = self.groups.group_mut(*group) {
-                        group.sets.remove(&id);
+                        group.remove_set(id);
                     }
                     work.idle.insert(*group);
                 }
                 for slice in 0..set.slices {
-                    let key = ObjectKey::new(&set.name.namespace, format!("{}-{slice}", set.name.name));
+                    let key = slice_key(&set.name, slice);
                     publish(&mut published.sets, key, None, Change::Set, sink);
                 }
                 continue;
@@ -536,7 +543,7 @@ impl Index {
                 pods.map(|indexed| indexed.pod.as_ref())
             };
             let Some(set) = self.sets.get(id) else { continue };
-            let members = match &set.key {
+            let members = match &*set.key {
                 SetKey::Block(blocks) => prefixes::union(blocks),
                 SetKey::Nodes(nodes) => node_addresses(cluster, nodes),
                 SetKey::Pods { port, .. } => {
@@ -546,9 +553,9 @@ impl Index {
                 }
             };
             let slices = slices(&set.key, &set.name, &members);
-            let (before, now) = (set.slices, slices.len());
+            let (before, now) = (set.slices, u32::try_from(slices.len()).unwrap_or(u32::MAX));
             for slice in now..before {
-                let key = ObjectKey::new(&set.name.namespace, format!("{}-{slice}", set.name.name));
+                let key = slice_key(&set.name, slice);
                 publish(&mut published.sets, key, None, Change::Set, sink);
             }
             for (key, slice) in slices {
@@ -605,6 +612,7 @@ impl Index {
         let mut bounds = HashMap::new();
         for node in std::mem::take(&mut work.nodes) {
             let mut problems = BTreeSet::new();
+            let node = node.to_string();
             let config = self.bases.get(&node).cloned().map(|mut config| {
                 let mut left_out = 0;
                 let mut seats = Vec::new();

@@ -29,6 +29,7 @@ use crate::facts::{
     Chain, ChainEnd, ClusterPolicy, Cnf, EndpointSlice, Namespace, Node, ObjectKey, Pod, PodEnd, Policy,
     Service,
 };
+use crate::labels::Labels;
 use crate::output::{Settings, compile_named};
 use crate::sets::{self, Naming};
 
@@ -50,7 +51,7 @@ enum Before {
 struct Dirty {
     pods: BTreeMap<ObjectKey, Before>,
     /// With the labels that they had.
-    namespaces: BTreeMap<String, Option<BTreeMap<String, String>>>,
+    namespaces: BTreeMap<String, Option<Labels>>,
     /// A ClusterNetworkPolicy is in no namespace.
     policies: BTreeSet<ObjectKey>,
     services: BTreeSet<ObjectKey>,

@@ -1,10 +1,10 @@
 //! The address sets that policies and chains name, and which groups they are made of.
 
-use std::collections::{BTreeMap, HashMap};
-
-use crds::SetRef;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::groups::{GroupId, SetId};
+use crate::facts::ObjectKey;
 use crate::sets::SetKey;
 
 /// Two sets would have the same name.
@@ -15,23 +15,23 @@ pub struct Collision;
 #[derive(Debug)]
 pub struct Set {
     /// What it stands for.
-    pub key: SetKey,
+    pub key: Arc<SetKey>,
     /// Its name.
-    pub name: SetRef,
+    pub name: ObjectKey,
     /// The group of its pods; `None` for a block.
     pub group: Option<GroupId>,
     /// Groups of pods that are not meant.
     pub without: Vec<GroupId>,
     /// How many slices have been given out.
-    pub slices: usize,
-    users: usize,
+    pub slices: u32,
+    users: u32,
 }
 
 /// All sets that someone names, and those that nobody names any more until they are swept.
 #[derive(Debug, Default)]
 pub struct NamedSets {
-    ids: BTreeMap<SetKey, SetId>,
-    names: HashMap<SetRef, SetId>,
+    ids: HashMap<Arc<SetKey>, SetId>,
+    names: HashSet<ObjectKey>,
     slab: Vec<Option<Set>>,
     free: Vec<SetId>,
 }
@@ -41,7 +41,7 @@ impl NamedSets {
     ///
     /// # Errors
     /// Another set has the name.
-    pub fn acquire(&mut self, key: SetKey, name: SetRef) -> Result<(SetId, bool), Collision> {
+    pub fn acquire(&mut self, key: SetKey, name: ObjectKey) -> Result<(SetId, bool), Collision> {
         if let Some(id) = self.ids.get(&key) {
             let id = *id;
             if let Some(set) = self.get_mut(id) {
@@ -53,10 +53,11 @@ impl NamedSets {
             self.slab.push(None);
             SetId::try_from(self.slab.len() - 1).unwrap_or(SetId::MAX)
         });
-        if self.names.insert(name.clone(), id).is_some() {
+        if !self.names.insert(name.clone()) {
             return Err(Collision);
         }
-        self.ids.insert(key.clone(), id);
+        let key = Arc::new(key);
+        self.ids.insert(Arc::clone(&key), id);
         self.slab[id as usize] = Some(Set {
             key,
             name,

@@ -1,13 +1,13 @@
 //! Pods in the index: which groups each is in, and which are on a node.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Before;
-use super::groups::{GroupId, Groups, Slot};
+use super::groups::{GroupId, Groups, Slot, grow};
 use super::index::Work;
 use crate::cluster::Cluster;
-use crate::facts::{ObjectKey, Pod};
+use crate::facts::{Name, ObjectKey, Pod};
 
 /// What the index knows of a pod.
 #[derive(Debug)]
@@ -21,16 +21,16 @@ pub struct Indexed {
 /// All pods.
 #[derive(Debug, Default)]
 pub struct Pods {
-    slots: HashMap<Arc<ObjectKey>, Slot>,
+    slots: HashMap<ObjectKey, Slot>,
     slab: Vec<Option<Indexed>>,
     free: Vec<Slot>,
-    /// Pods that have a network on a node, by node name.
-    on: HashMap<String, BTreeMap<Arc<ObjectKey>, Slot>>,
+    /// Pods that have a network on a node, sorted by key, by node name.
+    on: HashMap<Name, Vec<Slot>>,
 }
 
 /// The node where a pod has a network of its own.
-fn place(pod: Option<&Pod>) -> Option<&str> {
-    pod.filter(|pod| pod.selectable())?.node.as_deref()
+fn place(pod: Option<&Pod>) -> Option<&Name> {
+    pod.filter(|pod| pod.selectable())?.node.as_ref()
 }
 
 impl Pods {
@@ -41,25 +41,33 @@ impl Pods {
 
     /// The pods that have a network on a node, sorted by key.
     pub fn on(&self, node: &str) -> impl Iterator<Item = &Indexed> {
-        let slots = self.on.get(node).into_iter().flat_map(BTreeMap::values);
+        let slots = self.on.get(node).into_iter().flatten();
         slots.filter_map(|slot| self.get(*slot))
     }
 
-    fn slot(&mut self, key: &ObjectKey, pod: &Arc<Pod>) -> (Slot, Arc<ObjectKey>) {
-        if let Some((key, slot)) = self.slots.get_key_value(key) {
-            return (*slot, Arc::clone(key));
+    fn slot(&mut self, key: &ObjectKey, pod: &Arc<Pod>) -> Slot {
+        if let Some(slot) = self.slots.get(key) {
+            return *slot;
         }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slab.push(None);
             Slot::try_from(self.slab.len() - 1).unwrap_or(Slot::MAX)
         });
-        let key = Arc::new(key.clone());
-        self.slots.insert(Arc::clone(&key), slot);
+        self.slots.insert(key.clone(), slot);
         self.slab[slot as usize] = Some(Indexed {
             pod: Arc::clone(pod),
             groups: Vec::new(),
         });
-        (slot, key)
+        slot
+    }
+
+    /// Where a pod is, or would be, among those of a node.
+    fn seat(&self, on: &[Slot], key: &ObjectKey) -> Result<usize, usize> {
+        on.binary_search_by(|slot| {
+            let pod = self.get(*slot).map(|indexed| &indexed.pod);
+            let has = pod.map(|pod| (pod.namespace.as_str(), pod.name.as_str()));
+            has.cmp(&Some((key.namespace.as_str(), key.name.as_str())))
+        })
     }
 
     /// Brings a pod's groups and node up to date, and tells what that touches.
@@ -81,7 +89,7 @@ impl Pods {
             // It came and went between two updates.
             return;
         };
-        let (slot, key) = self.slot(key, any);
+        let slot = self.slot(key, any);
         let joined = now.map(|pod| groups.of(cluster, pod)).unwrap_or_default();
         let mut left = Vec::new();
         if let Some(entry) = self.slab[slot as usize].as_mut() {
@@ -127,24 +135,29 @@ impl Pods {
         let (from, to) = (place(old), place(now));
         if from != to {
             if let Some(node) = from
-                && let Some(pods) = self.on.get_mut(node)
+                && let Some(mut pods) = self.on.remove(node)
             {
-                pods.remove(&key);
-                if pods.is_empty() {
-                    self.on.remove(node);
+                if let Ok(at) = self.seat(&pods, key) {
+                    pods.remove(at);
+                }
+                if !pods.is_empty() {
+                    self.on.insert(node.clone(), pods);
                 }
             }
             if let Some(node) = to {
-                let pods = self.on.entry(node.to_owned()).or_default();
-                pods.insert(Arc::clone(&key), slot);
+                let mut pods = self.on.remove(node).unwrap_or_default();
+                if let Err(at) = self.seat(&pods, key) {
+                    pods.insert(at, slot);
+                }
+                self.on.insert(node.clone(), pods);
             }
         }
         let same_binding = from == to && same(|a, b| a.uid == b.uid && a.interface == b.interface);
         if !(same_binding && same_subject) {
-            work.nodes.extend(from.into_iter().chain(to).map(str::to_owned));
+            work.nodes.extend(from.into_iter().chain(to).cloned());
         }
         if now.is_none() {
-            self.slots.remove(&key);
+            self.slots.remove(key);
             self.slab[slot as usize] = None;
             self.free.push(slot);
         }
@@ -174,12 +187,13 @@ impl Pods {
             let Err(at) = entry.groups.binary_search(&id) else {
                 continue;
             };
+            grow(&mut entry.groups);
             entry.groups.insert(at, id);
             if let Some(group) = groups.group_mut(id) {
                 let news = group.join(slot, pod);
                 work.touch(group, news);
                 if !group.subjects.is_empty() {
-                    work.nodes.extend(place(Some(pod)).map(str::to_owned));
+                    work.nodes.extend(place(Some(pod)).cloned());
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Random events in random order: after each the engine has given what the reference gives, and
 //! nothing that it had given before.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crds::cnf::{InterfaceKind, InterfaceRole};
@@ -15,8 +15,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::facts::{
-    Classifier, Endpoint, EndpointPort, Function, Kind, NamedPort, Peer, PodPhase, Port, Problem, Refusal,
-    Rule, TierRule,
+    Classifier, Endpoint, EndpointPort, Function, Kind, Name, NamedPort, Peer, PodPhase, Port, Problem,
+    Refusal, Rule, TierRule,
 };
 use crate::output::{Output, PodPool};
 use crate::selector::Selector;
@@ -46,13 +46,13 @@ impl Dice<'_> {
         self.pick(&["a", "b", "c"]).to_owned()
     }
 
-    fn labels(&mut self) -> BTreeMap<String, String> {
-        let mut labels = BTreeMap::new();
+    fn labels(&mut self) -> Labels {
+        let mut labels = Vec::new();
         for key in ["app", "tier"] {
             let value = self.pick(&[Some("web"), None, Some("db")]);
-            labels.extend(value.map(|value| (key.to_owned(), value.to_owned())));
+            labels.extend(value.map(|value| (key, value)));
         }
-        labels
+        labels.into_iter().collect()
     }
 
     fn selector(&mut self) -> Selector {
@@ -141,7 +141,11 @@ impl Dice<'_> {
             interface: self.pick(&[InterfaceKind::Tap, InterfaceKind::Tap, InterfaceKind::Veth]),
             problems: if self.rarely() { vec![problem] } else { Vec::new() },
             // Objects read from files have no UID.
-            uid: if self.rarely() { String::new() } else { uid },
+            uid: if self.rarely() {
+                Name::default()
+            } else {
+                uid.into()
+            },
             namespace: key.namespace,
             name: key.name,
         }
@@ -255,7 +259,7 @@ impl Dice<'_> {
     fn policy(&mut self) -> Policy {
         let key = self.policy_key();
         Policy {
-            uid: format!("uid{}", self.below(2)),
+            uid: format!("uid{}", self.below(2)).into(),
             pods: self.selector(),
             ingress: self.rules(),
             egress: self.rules(),
@@ -297,8 +301,8 @@ impl Dice<'_> {
                 port: 80,
                 node_port: None,
             }],
-            namespace: key.namespace,
-            name: key.name,
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
             ..Service::default()
         }
     }
@@ -321,8 +325,8 @@ impl Dice<'_> {
             for_nodes: dice.yes().then(|| "n0".to_owned()).into_iter().collect(),
         };
         EndpointSlice {
-            namespace: key.namespace,
-            name: key.name,
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
             service: service.map(Into::into),
             ports: vec![EndpointPort {
                 name: "http".into(),
@@ -372,8 +376,8 @@ impl Dice<'_> {
                     message: "odd".into(),
                 }],
             },
-            namespace: key.namespace,
-            name: key.name,
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
         }
     }
 
@@ -390,8 +394,8 @@ impl Dice<'_> {
                 role: InterfaceRole::InOut,
                 kind: InterfaceKind::Tap,
             }],
-            namespace: key.namespace,
-            name: key.name,
+            namespace: key.namespace.to_string(),
+            name: key.name.to_string(),
             ..Cnf::default()
         }
     }
@@ -555,9 +559,9 @@ fn pod(number: usize) -> Pod {
     let [b, c] = u16::try_from(number).unwrap().to_be_bytes();
     Pod {
         namespace: "a".into(),
-        name: format!("pod{number}"),
-        uid: format!("uid{number}"),
-        labels: BTreeMap::from([("app".into(), "web".into())]),
+        name: format!("pod{number}").into(),
+        uid: format!("uid{number}").into(),
+        labels: [("app", "web")].into_iter().collect(),
         node: Some("n0".into()),
         ips: vec![IpAddr::from([10, 0, b, c])],
         ..Pod::default()
@@ -567,8 +571,8 @@ fn pod(number: usize) -> Pod {
 fn policy(number: usize) -> Policy {
     Policy {
         namespace: "a".into(),
-        name: format!("policy{number:04}"),
-        uid: format!("uid{number}"),
+        name: format!("policy{number:04}").into(),
+        uid: format!("uid{number}").into(),
         ingress: Some(vec![Rule {
             peers: Some(vec![Peer::Pods(PodEnd::default())]),
             ports: None,
@@ -660,7 +664,7 @@ fn what_does_not_depend_on_an_event_is_not_given_again() {
     assert!(delta.changed.policies.is_empty(), "so it is with policies");
 
     let relabelled = Pod {
-        labels: BTreeMap::new(),
+        labels: Labels::default(),
         ips: vec![IpAddr::from([10, 9, 9, 9])],
         ..pod(0)
     };

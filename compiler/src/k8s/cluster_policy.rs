@@ -106,7 +106,7 @@ pub fn cluster_policy(policy: &ClusterNetworkPolicy) -> ClusterPolicy {
         subject,
         ingress: doubt(ingress),
         egress: doubt(egress),
-        problems: mistakes.told(&object),
+        problems: mistakes.told(|| object.clone()),
         name,
         uid,
     }

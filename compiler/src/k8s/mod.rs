@@ -5,6 +5,7 @@
 
 mod chain;
 mod cluster_policy;
+pub mod lean;
 mod node;
 mod pod;
 mod policy;
@@ -12,6 +13,7 @@ mod service;
 
 pub use chain::{chain, cnf};
 pub use cluster_policy::{ClusterNetworkPolicy, cluster_policy};
+pub use lean::{NetworkPolicy, Pod};
 pub use node::{namespace, node};
 pub use pod::{INTERFACE_ANNOTATION, pod};
 pub use policy::policy;
@@ -21,6 +23,8 @@ use std::net::IpAddr;
 
 use crds::net::Protocol;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::facts::Name;
 
 /// Kubernetes' protocol names; absent means TCP. `None` for any other name.
 fn protocol(name: Option<&str>) -> Option<Protocol> {
@@ -46,6 +50,12 @@ fn first_per_family(addresses: impl Iterator<Item = IpAddr> + Clone) -> Vec<IpAd
 
 fn text(field: Option<&String>) -> String {
     field.cloned().unwrap_or_default()
+}
+
+/// As [`identity`], to be kept.
+fn names(meta: &ObjectMeta) -> (Name, Name, Name) {
+    let name = |field: &Option<String>| Name::from(field.as_deref().unwrap_or_default());
+    (name(&meta.namespace), name(&meta.name), name(&meta.uid))
 }
 
 /// Namespace, name and UID.

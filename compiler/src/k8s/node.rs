@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{first_per_family, text};
 use crate::facts::{Kind, Namespace, Node, Problem};
+use crate::labels::Labels;
 
 /// Label that Kubernetes sets on every namespace, with its name.
 const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -46,12 +47,12 @@ pub fn node(node: &core::Node) -> Node {
     // Names (Hostname, InternalDNS) parse to nothing.
     let all = addresses.filter_map(|a| a.address.parse().ok());
     let all: BTreeSet<IpAddr> = all.collect();
-    let labels = node.metadata.labels.clone().unwrap_or_default();
+    let labels: Labels = node.metadata.labels.iter().flatten().collect();
     Node {
         addresses: first_per_family(internal.filter_map(|a| a.address.parse().ok())),
         all_addresses: all.into_iter().collect(),
         pod_cidrs: cidrs,
-        zone: labels.get(ZONE_LABEL).cloned(),
+        zone: labels.get(ZONE_LABEL).map(ToString::to_string),
         labels,
         problems,
         name,
@@ -62,11 +63,11 @@ pub fn node(node: &core::Node) -> Node {
 /// What the compiler needs to know of a Namespace: its metadata, so that a metadata watch will do.
 pub fn namespace(meta: &ObjectMeta) -> Namespace {
     let name = text(meta.name.as_ref());
-    let mut labels = meta.labels.clone().unwrap_or_default();
+    let mut labels: Labels = meta.labels.iter().flatten().collect();
     // The API server sets it; manifests read from files lack it.
-    labels
-        .entry(NAMESPACE_NAME_LABEL.to_owned())
-        .or_insert_with(|| name.clone());
+    if labels.get(NAMESPACE_NAME_LABEL).is_none() {
+        labels = labels.with(NAMESPACE_NAME_LABEL, name.as_str());
+    }
     Namespace { name, labels }
 }
 
@@ -116,6 +117,6 @@ status:
             name: Some("shop".into()),
             ..ObjectMeta::default()
         };
-        assert_eq!(namespace(&meta).labels[NAMESPACE_NAME_LABEL], "shop");
+        assert_eq!(namespace(&meta).labels.get(NAMESPACE_NAME_LABEL).unwrap(), "shop");
     }
 }

@@ -3,22 +3,19 @@
 use std::net::IpAddr;
 
 use crds::cnf::InterfaceKind;
-use k8s_openapi::api::core::v1 as core;
 
-use super::{identity, port, protocol};
+use super::{lean, names, port, protocol};
 use crate::facts::{Kind, NamedPort, Pod, PodPhase, Problem};
 
 /// Annotation that says how a pod's `eth0` is attached: `tap` (the default), `veth` or `memif`.
 pub const INTERFACE_ANNOTATION: &str = "contivpp.io/interface";
 
 /// What the compiler needs to know of a Pod.
-pub fn pod(pod: &core::Pod) -> Pod {
-    let (namespace, name, uid) = identity(&pod.metadata);
-    let spec = pod.spec.as_ref();
-    let status = pod.status.as_ref();
+pub fn pod(pod: &lean::Pod) -> Pod {
+    let (namespace, name, uid) = names(&pod.metadata);
+    let lean::Pod { spec, status, .. } = pod;
     let mut problems = Vec::new();
-    let annotations = pod.metadata.annotations.as_ref();
-    let wanted = annotations.and_then(|a| a.get(INTERFACE_ANNOTATION));
+    let wanted = pod.interface.as_ref();
     let interface = match wanted.map(|kind| kind.to_ascii_lowercase()).as_deref() {
         None | Some("tap") => InterfaceKind::Tap,
         Some("veth") => InterfaceKind::Veth,
@@ -35,24 +32,19 @@ pub fn pod(pod: &core::Pod) -> Pod {
             InterfaceKind::Tap
         }
     };
-    let finished = matches!(
-        status.and_then(|s| s.phase.as_deref()),
-        Some("Succeeded" | "Failed")
-    );
+    let finished = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
     Pod {
-        labels: pod.metadata.labels.clone().unwrap_or_default(),
-        node: spec
-            .and_then(|s| s.node_name.clone())
-            .filter(|node| !node.is_empty()),
-        ips: status.map(addresses).unwrap_or_default(),
-        host_network: spec.and_then(|s| s.host_network).unwrap_or(false),
+        labels: pod.labels.clone(),
+        node: spec.node_name.clone().filter(|node| !node.is_empty()),
+        ips: addresses(status),
+        host_network: spec.host_network.unwrap_or(false),
         phase: match finished {
             true => PodPhase::Finished,
             false => PodPhase::Active,
         },
-        ready: status.is_some_and(is_ready),
-        terminating: pod.metadata.deletion_timestamp.is_some(),
-        ports: spec.map(named_ports).unwrap_or_default(),
+        ready: is_ready(status),
+        terminating: pod.terminating,
+        ports: named_ports(spec),
         interface,
         problems,
         namespace,
@@ -62,7 +54,7 @@ pub fn pod(pod: &core::Pod) -> Pod {
 }
 
 /// All of `podIPs`; `podIP` alone where a writer left the list out.
-fn addresses(status: &core::PodStatus) -> Vec<IpAddr> {
+fn addresses(status: &lean::PodStatus) -> Vec<IpAddr> {
     let listed = status.pod_ips.iter().flatten().map(|entry| &entry.ip);
     let mut ips: Vec<IpAddr> = listed.filter_map(|ip| ip.parse().ok()).collect();
     if ips.is_empty() {
@@ -70,20 +62,21 @@ fn addresses(status: &core::PodStatus) -> Vec<IpAddr> {
     }
     ips.sort();
     ips.dedup();
+    ips.shrink_to_fit();
     ips
 }
 
-fn is_ready(status: &core::PodStatus) -> bool {
+fn is_ready(status: &lean::PodStatus) -> bool {
     let mut conditions = status.conditions.iter().flatten();
     conditions.any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 /// Ports of containers that run beside each other: init containers only if they are restartable
 /// (sidecars, KEP-753).
-fn named_ports(spec: &core::PodSpec) -> Vec<NamedPort> {
+fn named_ports(spec: &lean::PodSpec) -> Vec<NamedPort> {
     let inits = spec.init_containers.iter().flatten();
     let sidecars = inits.filter(|c| c.restart_policy.as_deref() == Some("Always"));
-    let containers = spec.containers.iter().chain(sidecars);
+    let containers = spec.containers.iter().flatten().chain(sidecars);
     let mut ports: Vec<NamedPort> = Vec::new();
     for container_port in containers.flat_map(|c| c.ports.iter().flatten()) {
         let name = container_port.name.as_ref().filter(|name| !name.is_empty());
@@ -111,7 +104,7 @@ mod tests {
     use super::*;
 
     fn read(yaml: &str) -> Pod {
-        pod(&serde_norway::from_str::<core::Pod>(yaml).unwrap())
+        pod(&serde_norway::from_str::<lean::Pod>(yaml).unwrap())
     }
 
     #[test]

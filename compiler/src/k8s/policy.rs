@@ -2,23 +2,25 @@
 
 use crds::net::{Cidr, PortMatch};
 use k8s_openapi::api::networking::v1 as networking;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{identity, port as number, protocol};
-use crate::facts::{Kind, Peer, PodEnd, Policy, Port, Problem, Rule};
-use crate::selector::Selector;
+use super::lean::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
+use super::{names, port as number, protocol};
+use crate::facts::{Kind, ObjectRef, Peer, PodEnd, Policy, Port, Problem, Rule};
+use crate::selector::{Selector, SelectorError};
 
 /// What the compiler needs to know of a NetworkPolicy, defaults of the API applied.
-pub fn policy(policy: &networking::NetworkPolicy) -> Policy {
-    let (namespace, name, uid) = identity(&policy.metadata);
+pub fn policy(policy: &NetworkPolicy) -> Policy {
+    let (namespace, name, uid) = names(&policy.metadata);
     let mut mistakes = Mistakes::default();
-    let spec = policy.spec.clone().unwrap_or_default();
-    let (isolates_ingress, isolates_egress) = directions(&spec, &mut mistakes);
+    let spec = &policy.spec;
+    let (isolates_ingress, isolates_egress) = directions(spec, &mut mistakes);
 
     // `podSelector` absent is the empty selector: the field is required, but not a pointer.
-    let selector = spec.pod_selector.clone().unwrap_or_default();
-    let pods = mistakes.selector("spec.podSelector", &selector);
+    let pods = match &spec.pod_selector {
+        Some(selector) => mistakes.selector("spec.podSelector", selector),
+        None => Some(Selector::all()),
+    };
     let ingress = spec.ingress.iter().flatten().enumerate().map(|(i, r)| {
         let at = format!("spec.ingress[{i}]");
         rule(&at, "from", r.from.as_ref(), r.ports.as_ref(), &mut mistakes)
@@ -36,12 +38,11 @@ pub fn policy(policy: &networking::NetworkPolicy) -> Policy {
         egress.clear();
     }
 
-    let object = Kind::NETWORK_POLICY.of(&namespace, &name, &uid);
     Policy {
         pods: pods.unwrap_or_default(),
         ingress: isolates_ingress.then_some(ingress),
         egress: isolates_egress.then_some(egress),
-        problems: mistakes.told(&object),
+        problems: mistakes.told(|| Kind::NETWORK_POLICY.of(&namespace, &name, &uid)),
         namespace,
         name,
         uid,
@@ -66,15 +67,18 @@ impl Mistakes {
         self.0.into_iter()
     }
 
-    pub(super) fn selector(&mut self, at: &str, selector: &LabelSelector) -> Option<Selector> {
+    pub(super) fn selector<'s, S>(&mut self, at: &str, selector: &'s S) -> Option<Selector>
+    where
+        Selector: TryFrom<&'s S, Error = SelectorError>,
+    {
         Selector::try_from(selector)
             .map_err(|error| self.add("InvalidSelector", format!("{at}: {error}")))
             .ok()
     }
 
-    pub(super) fn told(self, object: &crate::facts::ObjectRef) -> Vec<Problem> {
+    pub(super) fn told(self, object: impl Fn() -> ObjectRef) -> Vec<Problem> {
         let problem = |(reason, message)| Problem {
-            object: object.clone(),
+            object: object(),
             reason,
             message,
         };
@@ -84,7 +88,7 @@ impl Mistakes {
 
 /// Of which directions the policy speaks: `policyTypes`, or by default Ingress always and Egress
 /// if there are egress rules.
-fn directions(spec: &networking::NetworkPolicySpec, mistakes: &mut Mistakes) -> (bool, bool) {
+fn directions(spec: &NetworkPolicySpec, mistakes: &mut Mistakes) -> (bool, bool) {
     let types = spec.policy_types.as_deref().unwrap_or_default();
     if types.is_empty() {
         return (true, spec.egress.as_ref().is_some_and(|e| !e.is_empty()));
@@ -102,16 +106,18 @@ fn directions(spec: &networking::NetworkPolicySpec, mistakes: &mut Mistakes) -> 
 fn rule(
     at: &str,
     side: &str,
-    peers: Option<&Vec<networking::NetworkPolicyPeer>>,
-    ports: Option<&Vec<networking::NetworkPolicyPort>>,
+    peers: Option<&Vec<NetworkPolicyPeer>>,
+    ports: Option<&Vec<NetworkPolicyPort>>,
     mistakes: &mut Mistakes,
 ) -> Rule {
     // Absent and empty both mean "any"; a list whose every item is unusable means "none".
     let peers = peers.filter(|peers| !peers.is_empty()).map(|peers| {
         let items = peers.iter().enumerate();
-        items
+        let mut peers: Vec<Peer> = items
             .filter_map(|(i, item)| peer(&format!("{at}.{side}[{i}]"), item, mistakes))
-            .collect()
+            .collect();
+        peers.shrink_to_fit();
+        peers
     });
     let ports = ports.filter(|ports| !ports.is_empty()).map(|ports| {
         let items = ports.iter().enumerate();
@@ -122,12 +128,14 @@ fn rule(
     Rule { peers, ports }
 }
 
-fn peer(at: &str, peer: &networking::NetworkPolicyPeer, mistakes: &mut Mistakes) -> Option<Peer> {
+fn peer(at: &str, peer: &NetworkPolicyPeer, mistakes: &mut Mistakes) -> Option<Peer> {
     let selects = peer.pod_selector.is_some() || peer.namespace_selector.is_some();
     match (&peer.ip_block, selects) {
         (None, true) => {
-            let pods = peer.pod_selector.clone().unwrap_or_default();
-            let pods = mistakes.selector(&format!("{at}.podSelector"), &pods);
+            let pods = match &peer.pod_selector {
+                Some(s) => mistakes.selector(&format!("{at}.podSelector"), s),
+                None => Some(Selector::all()),
+            };
             let namespaces = match &peer.namespace_selector {
                 Some(s) => Some(mistakes.selector(&format!("{at}.namespaceSelector"), s)?),
                 None => None,
@@ -170,7 +178,7 @@ fn ip_block(at: &str, block: &networking::IPBlock, mistakes: &mut Mistakes) -> O
     })
 }
 
-fn port(at: &str, port: &networking::NetworkPolicyPort, mistakes: &mut Mistakes) -> Option<Port> {
+fn port(at: &str, port: &NetworkPolicyPort, mistakes: &mut Mistakes) -> Option<Port> {
     let Some(protocol) = protocol(port.protocol.as_deref()) else {
         let name = port.protocol.as_deref().unwrap_or_default();
         let message = format!("{at}.protocol: {name:?} is unknown: use TCP, UDP or SCTP");

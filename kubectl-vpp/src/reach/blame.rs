@@ -147,14 +147,14 @@ impl Blame {
         let mut policies = HashMap::new();
         for policy in cluster.policies() {
             let reference = PolicyRef {
-                namespace: policy.namespace.clone(),
-                name: policy.name.clone(),
+                namespace: policy.namespace.to_string(),
+                name: policy.name.to_string(),
             };
             let hash = crds::revision::short_hash(&reference)[..10].to_owned();
             policies.insert(hash, policy.key());
             for (direction, index, part) in parts(policy) {
                 alone.upsert_policy(Policy {
-                    name: part_name(&policy.name, direction, index),
+                    name: part_name(&policy.name, direction, index).into(),
                     ..part
                 });
             }
@@ -174,7 +174,9 @@ impl Blame {
         for policy in cluster.policies() {
             for (direction, index, _) in parts(policy) {
                 let name = part_name(&policy.name, direction, index);
-                let spec = output.policies.remove(&ObjectKey::new(&policy.namespace, name));
+                let spec = output
+                    .policies
+                    .remove(&ObjectKey::new(policy.namespace.clone(), name));
                 let spec = spec.map(|compiled| compiled.spec).unwrap_or_default();
                 let of = rules.entry((policy.key(), direction)).or_default();
                 of.push(direction.rules(spec));
@@ -373,7 +375,7 @@ fn part_name(policy: &str, direction: Direction, index: usize) -> String {
 fn default_deny(dataplane: &Dataplane, decision: &Decision) -> String {
     let pod = dataplane.cluster.pod(&decision.pod);
     let config = pod
-        .and_then(|pod| pod.node.as_ref())
+        .and_then(|pod| pod.node.as_deref())
         .and_then(|node| dataplane.output.configs.get(node));
     let bindings = config.map_or(&[][..], |config| &config.spec.pods);
     let binding = bindings

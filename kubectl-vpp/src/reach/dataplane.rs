@@ -200,7 +200,7 @@ impl Dataplane {
 fn route_strays(cluster: &Cluster, output: &mut Output) {
     let mut strays: BTreeMap<&str, Vec<Cidr>> = BTreeMap::new();
     for pod in cluster.pods().filter(|pod| pod.selectable()) {
-        let Some(config) = pod.node.as_ref().and_then(|node| output.configs.get(node)) else {
+        let Some(config) = pod.node.as_deref().and_then(|node| output.configs.get(node)) else {
             continue;
         };
         for &ip in &pod.ips {

@@ -164,13 +164,13 @@ fn fill(index: usize, name: &str, pods: &[&Pod], output: &Output, shared: &Share
 fn attach(pod: &Pod) -> Attachment {
     let of_family = |ipv6: bool| pod.ips.iter().copied().find(|ip| ip.is_ipv6() == ipv6);
     Attachment {
-        container_id: pod.uid.clone(),
+        container_id: pod.uid.to_string(),
         ifname: "eth0".to_owned(),
         // VPP takes 63 characters, and a pod of a file is told by its namespace and name.
         netns: format!("/run/netns/{}", crds::revision::short_hash(&pod.uid)),
-        namespace: pod.namespace.clone(),
-        pod: pod.name.clone(),
-        uid: pod.uid.clone(),
+        namespace: pod.namespace.to_string(),
+        pod: pod.name.to_string(),
+        uid: pod.uid.to_string(),
         kind: pod.interface,
         addresses: [false, true].into_iter().filter_map(of_family).collect(),
         state: Stage::Committed,

@@ -74,14 +74,14 @@ pub fn complete(objects: &mut Objects) {
 fn namespaces_of(objects: &Objects) -> BTreeSet<String> {
     let keys = objects.pods.keys().chain(objects.policies.keys());
     keys.chain(objects.services.keys())
-        .map(|key| key.namespace.clone())
+        .map(|key| key.namespace.to_string())
         .collect()
 }
 
 fn unlabelled(name: String) -> Namespace {
-    let label = ("kubernetes.io/metadata.name".to_owned(), name.clone());
+    let label = ("kubernetes.io/metadata.name", name.as_str());
     Namespace {
-        labels: BTreeMap::from([label]),
+        labels: [label].into_iter().collect(),
         name,
     }
 }
@@ -127,7 +127,8 @@ impl Addresses {
 
 /// Nodes that pods name exist; pods that name none are spread.
 fn name_nodes(objects: &mut Objects) {
-    let named: BTreeSet<String> = objects.pods.values().filter_map(|pod| pod.node.clone()).collect();
+    let named = objects.pods.values().filter_map(|pod| pod.node.as_deref());
+    let named: BTreeSet<String> = named.map(str::to_owned).collect();
     for name in named {
         objects.nodes.entry(name.clone()).or_insert_with(|| node(name));
     }
@@ -147,7 +148,7 @@ fn name_nodes(objects: &mut Objects) {
     let names: Vec<String> = objects.nodes.keys().cloned().collect();
     for (key, name) in homeless.iter().zip(names.iter().cycle()) {
         if let Some(pod) = objects.pods.get_mut(key) {
-            pod.node = Some(name.clone());
+            pod.node = Some(name.into());
         }
     }
 }
@@ -244,7 +245,7 @@ fn around(own: &[IpAddr], node: &str, everybody: &BTreeMap<IpAddr, &str>, taken:
 fn address_pods(objects: &mut Objects, addresses: &mut Addresses) {
     let mut pools: BTreeMap<String, Ipam> = BTreeMap::new();
     for pod in objects.pods.values_mut() {
-        let node = pod.node.as_ref().and_then(|node| objects.nodes.get(node));
+        let node = pod.node.as_deref().and_then(|node| objects.nodes.get(node));
         let Some(node) = node.filter(|_| pod.ips.is_empty() && pod.phase == PodPhase::Active) else {
             continue;
         };
@@ -317,7 +318,7 @@ fn add_endpoints(objects: &mut Objects) {
                 && pod.phase == PodPhase::Active
                 && selector
                     .iter()
-                    .all(|(name, value)| pod.labels.get(name) == Some(value))
+                    .all(|(name, value)| pod.labels.get(name).is_some_and(|has| has == value))
         });
         made.extend(pods.flat_map(|pod| slices(service, spec, pod)));
     }
@@ -362,7 +363,7 @@ fn slices(service: &Service, spec: &ServiceSpec, pod: &Pod) -> Vec<EndpointSlice
             ports: ports.clone(),
             endpoints: vec![Endpoint {
                 address,
-                node: pod.node.clone(),
+                node: pod.node.as_deref().map(str::to_owned),
                 ready: published || (pod.ready && !pod.terminating),
                 serving: pod.ready,
                 terminating: pod.terminating,

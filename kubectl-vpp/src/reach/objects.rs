@@ -6,7 +6,7 @@ use compiler::ObjectKey;
 use compiler::facts::{Chain, ClusterPolicy, Cnf, EndpointSlice, Namespace, Node, Pod, Policy, Service};
 use compiler::k8s::{self, ClusterNetworkPolicy};
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::{discovery, networking};
+use k8s_openapi::api::discovery;
 use serde::de::DeserializeOwned;
 use serde_norway::Value;
 
@@ -117,7 +117,7 @@ impl Objects {
         let reader = Reader { document, item };
         match (version, kind) {
             ("v1", "Pod") => {
-                let mut pod = k8s::pod(&reader.object::<core::Pod>(value.clone())?);
+                let mut pod = k8s::pod(&reader.object::<k8s::Pod>(value.clone())?);
                 let conditions = value.get("status").and_then(|status| status.get("conditions"));
                 let judged = conditions.and_then(Value::as_sequence).is_some_and(|conditions| {
                     let is_ready = |c: &Value| c.get("type").and_then(Value::as_str) == Some("Ready");
@@ -126,7 +126,7 @@ impl Objects {
                 // A pod that has not run yet is meant to work.
                 pod.ready |= !judged;
                 if pod.uid.is_empty() {
-                    pod.uid = format!("{}/{}", pod.namespace, pod.name);
+                    pod.uid = format!("{}/{}", pod.namespace, pod.name).into();
                 }
                 self.pods.insert(pod.key(), pod);
             }
@@ -149,7 +149,7 @@ impl Objects {
                 self.endpoint_slices.insert(slice.key(), slice);
             }
             ("networking.k8s.io/v1", "NetworkPolicy") => {
-                let policy = k8s::policy(&reader.object::<networking::v1::NetworkPolicy>(value)?);
+                let policy = k8s::policy(&reader.object::<k8s::NetworkPolicy>(value)?);
                 self.policies.insert(policy.key(), policy);
             }
             ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy") => {

@@ -292,7 +292,7 @@ fn pod(dataplane: &Dataplane, key: &ObjectKey) -> Option<Found> {
         return Some(Err(format!("pod {key} has finished: it has no network any more")));
     }
     if pod.host_network {
-        let host = pod.node.as_ref().and_then(|node| dataplane.node(node));
+        let host = pod.node.as_deref().and_then(|node| dataplane.node(node));
         return Some(match host {
             Some(host) => Ok((dataplane.nodes[host].addresses.clone(), Some(host))),
             None => Err(format!("pod {key} is on no node")),
