@@ -78,6 +78,7 @@ pub struct Control {
     /// When everything was last compared.
     audited: Instant,
     memory: Memory,
+    /// What of objects' sizes has been told; other problems are told when the engine says that they are new.
     told: Told,
     dirty: Dirty,
     /// Whether node ids must be learnt from the stored VppConfigs before the next compile.
@@ -219,8 +220,15 @@ impl Control {
         }
         let dirty = std::mem::take(&mut self.dirty);
         let mut changed = std::mem::take(&mut self.state.foreign);
+        let mut news = BTreeSet::new();
         if dirty.facts {
-            changed.append(&mut self.compile().await?);
+            let (mut keys, problems) = self.compile().await?;
+            changed.append(&mut keys);
+            news = problems;
+        }
+        // What the last leader told is not known.
+        if self.whole {
+            news.clone_from(&self.output.problems);
         }
         let scope = if self.whole || started >= self.audited + AUDIT {
             self.whole = false;
@@ -229,16 +237,17 @@ impl Control {
         } else {
             Scope::Changed(&changed)
         };
-        let plan = plan(&self.output, &self.state.stored, scope, &mut self.memory, started);
-        let mut problems = self.output.problems.clone();
-        problems.extend(plan.problems.iter().cloned());
+        let mut plan = plan(&self.output, &self.state.stored, scope, &mut self.memory, started);
+        let sizes = std::mem::take(&mut plan.problems);
+        let problems = self.output.problems.len() + sizes.len();
+        news.extend(self.told.news(sizes.into_iter().collect()));
         let output = std::mem::take(&mut self.output);
         let wrote = self.execute(plan).await + self.write_statuses(&output).await;
         self.output = output;
         self.metrics
             .problems
-            .set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
-        for problem in self.told.news(problems) {
+            .set(i64::try_from(problems).unwrap_or(i64::MAX));
+        for problem in news {
             if self.events.try_send(problem).is_err() {
                 self.metrics.events_dropped.inc();
             }
@@ -272,30 +281,40 @@ impl Control {
         Ok(())
     }
 
-    /// Brings the output up to date, and says which objects differ.
+    /// Brings the output up to date, and says which objects differ and which problems are new.
     ///
     /// On a thread for blocking work: at the start all is computed, and a large cluster takes longer
     /// than the lease's renewal may wait.
-    async fn compile(&mut self) -> Result<BTreeSet<OutputKey>, Error> {
+    async fn compile(&mut self) -> Result<(BTreeSet<OutputKey>, BTreeSet<Problem>), Error> {
         let started = Instant::now();
         let away = Engine::new(self.settings.clone());
         let mut engine = std::mem::replace(&mut self.state.engine, away);
         let mut output = std::mem::take(&mut self.output);
         let work = move || {
             let mut changed = BTreeSet::new();
+            let mut problems = BTreeSet::new();
             engine.update_into(&mut |change| {
                 changed.extend(OutputKey::of(&change));
+                match &change {
+                    compiler::Change::Problem(problem, true) => {
+                        problems.insert(problem.clone());
+                    }
+                    compiler::Change::Problem(problem, false) => {
+                        problems.remove(problem);
+                    }
+                    _ => {}
+                }
                 output.apply(change);
             });
-            (engine, output, changed)
+            (engine, output, (changed, problems))
         };
-        let (engine, output, changed) = tokio::task::spawn_blocking(work).await.map_err(Error::Compile)?;
+        let (engine, output, news) = tokio::task::spawn_blocking(work).await.map_err(Error::Compile)?;
         self.state.engine = engine;
         self.output = output;
         self.metrics
             .compile_seconds
             .observe(started.elapsed().as_secs_f64());
-        Ok(changed)
+        Ok(news)
     }
 
     /// Writes stage after stage, then deletes in reverse; returns how many requests it made.
