@@ -4,9 +4,10 @@ mod engine_common;
 
 use std::net::IpAddr;
 
+use engine_common::flow::Flow;
 use engine_common::packets::{self, ACK, SYN, TCP, UDP};
 use engine_common::services::{add, cluster, service};
-use engine_common::world::{SECOND, addr, prefix};
+use engine_common::world::{SECOND, World, addr, prefix};
 use vpp_sim::engine::*;
 
 #[test]
@@ -46,6 +47,60 @@ fn a_fin_lets_the_session_end_within_seconds() {
     let start = world.now;
     world.nodes[0].tick(start + 6 * SECOND);
     assert!(world.nodes[0].cnat_sessions().is_empty());
+}
+
+/// `cnat_session_is_stale` of 26.06: whatever the protocol, a session goes with its backend, and those of others stay.
+#[test]
+fn a_session_ends_with_its_backend_when_the_scanner_looks() {
+    let mut world = cluster();
+    let (both, one) = ([("10.1.1.4", 80), ("10.1.1.5", 80)], [("10.1.1.5", 80)]);
+    let mut flows = Vec::new();
+    for (proto, port) in [(TCP, 80), (UDP, 53)] {
+        add(&mut world, &service("10.96.0.10", port, proto, &both));
+        for server in ["w3 10.1.1.2", "w4 10.1.1.2"] {
+            let flow = (5000..5100).find_map(|from| {
+                let flow = Flow {
+                    from: "w1".into(),
+                    source: addr("10.1.1.2"),
+                    to: addr("10.96.0.10"),
+                    ports: (from, port),
+                    proto,
+                };
+                (flow.open(&mut world).as_deref() == Ok(server)).then_some(flow)
+            });
+            flows.push((flow.unwrap(), server));
+        }
+    }
+    let now = |flow: &Flow, world: &mut World| match flow.proto {
+        TCP => flow.echo(world),
+        _ => flow.open(world),
+    };
+    for (proto, port) in [(TCP, 80), (UDP, 53)] {
+        add(&mut world, &service("10.96.0.10", port, proto, &one));
+    }
+    world.nodes[0].cnat_scanner(false);
+    let later = world.now + 2 * SECOND;
+    world.nodes[0].tick(later);
+    for (flow, server) in &flows {
+        assert_eq!(now(flow, &mut world).as_deref(), Ok(*server), "nobody has looked");
+    }
+    world.nodes[0].cnat_scanner(true);
+    world.nodes[0].tick(later);
+    for (flow, server) in &flows {
+        // In the middle of a connection the other backend knows nothing of it.
+        let expected = match (flow.proto, *server) {
+            (UDP, _) => Ok("w4 10.1.1.2"),
+            (_, "w3 10.1.1.2") => continue,
+            (_, other) => Ok(other),
+        };
+        assert_eq!(now(flow, &mut world).as_deref(), expected, "{flow:?}");
+    }
+    let backends: Vec<IpAddr> = world.nodes[0]
+        .cnat_sessions()
+        .iter()
+        .map(|session| session.key.src)
+        .collect();
+    assert!(!backends.contains(&addr("10.1.1.4")), "{backends:?}");
 }
 
 #[test]

@@ -145,7 +145,7 @@ impl Cnat {
         let flags = translation.flags;
         let backend = translation.choose(flow_hash(ip, data, config));
         let record = self.sessions.get_mut(meta.record?)?;
-        let Some(backend) = backend else {
+        let Some((backend, tracker)) = backend else {
             let rewrite = Rewrite {
                 drop: true,
                 ..Rewrite::to(tuple)
@@ -153,6 +153,7 @@ impl Cnat {
             record.forward[place as usize] = Some(rewrite);
             return Some(rewrite);
         };
+        record.tracker = tracker;
         let mut rewrite = Rewrite::to(FiveTuple {
             dst: backend.dst.address,
             dst_port: match backend.dst.port {

@@ -8,7 +8,7 @@ mod per_arc;
 mod session;
 mod snat;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Vpp;
@@ -124,8 +124,41 @@ pub(crate) struct Translation {
     load_balance: LoadBalance,
     flow_hash: u32,
     paths: Vec<CnatPath>,
+    /// By which a session is known to be of a path, path by path (`cnat_ep_trk_t`).
+    trackers: Vec<u32>,
     maglev: Vec<u32>,
     packets: u64,
+}
+
+/// What makes sessions end: each of 1.0.0 is of a path, and goes when the scanner finds that the path is gone, of
+/// whatever protocol it is (`cnat_session_is_stale`).
+#[derive(Clone, Debug, Default)]
+struct Scanner {
+    off: bool,
+    next: u64,
+    /// The last tracker that was made; 0 is nobody's.
+    trackers: u32,
+    gone: BTreeSet<u32>,
+}
+
+/// Time between two looks at the sessions (`CNAT_DEFAULT_SCANNER_TIMEOUT`). VPP looks for 100 µs at most each time, so
+/// that a table of many buckets takes it several times as long.
+const SCAN_NS: u64 = 1_000_000_000;
+
+impl Scanner {
+    fn track(&mut self) -> u32 {
+        self.trackers += 1;
+        self.trackers
+    }
+
+    /// Paths that were taken away until now, if this is the time to look.
+    fn due(&mut self, now: u64) -> BTreeSet<u32> {
+        if now < self.next {
+            return BTreeSet::new();
+        }
+        self.next = now + SCAN_NS;
+        std::mem::take(&mut self.gone)
+    }
 }
 
 /// A virtual address: how many translations it has, and whether it is in the FIB.
@@ -144,6 +177,7 @@ pub(crate) struct Cnat {
     /// How often the features were enabled on an interface; each time adds the nodes once more.
     features: BTreeMap<u32, u32>,
     pub sessions: session::Sessions,
+    scanner: Scanner,
     /// Set where this VPP's cnat is 0.3.0.
     pub per_arc: Option<per_arc::PerArc>,
 }
@@ -162,7 +196,11 @@ impl Cnat {
     }
 
     pub fn tick(&mut self, now: u64) {
-        let mut ended = self.sessions.tick(now);
+        if self.scanner.off {
+            return;
+        }
+        let gone = self.scanner.due(now);
+        let mut ended = self.sessions.tick(now, &gone);
         if let Some(arcs) = &mut self.per_arc {
             ended.extend(arcs.tick(now));
         }
@@ -214,11 +252,13 @@ impl Vpp {
             }
         }
         let key = (vip.address, vip.port, update.proto);
+        let trackers = self.track_paths(self.cnat.by_vip.get(&key).copied(), update, &mut paths);
         let id = match self.cnat.by_vip.get(&key) {
             Some(id) => {
                 let id = *id;
                 let old = self.cnat.translations.get_mut(id).map(|translation| {
                     translation.flags = update.flags;
+                    translation.trackers = trackers;
                     std::mem::replace(&mut translation.paths, paths)
                 });
                 self.untrack_paths(&old.unwrap_or_default());
@@ -232,6 +272,7 @@ impl Vpp {
                     load_balance: update.load_balance,
                     flow_hash: update.flow_hash,
                     paths,
+                    trackers,
                     maglev: Vec::new(),
                     packets: 0,
                 });
@@ -247,6 +288,46 @@ impl Vpp {
             translation.maglev = maglev::table(&backends);
         }
         Ok(id)
+    }
+
+    /// Trackers of the new paths: a path that was there keeps its own, and its flags. What was resolved from an interface
+    /// never equals what names the interface.
+    fn track_paths(
+        &mut self,
+        known: Option<u32>,
+        update: &TranslationUpdate,
+        paths: &mut [CnatPath],
+    ) -> Vec<u32> {
+        let sent = |endpoint: CnatEndpoint| match endpoint.sw_if_index {
+            NONE => endpoint,
+            _ => CnatEndpoint {
+                address: Family::of(endpoint.address).unspecified(),
+                ..endpoint
+            },
+        };
+        let mut trackers = vec![None; paths.len()];
+        let scanner = &mut self.cnat.scanner;
+        if let Some(old) = known.and_then(|id| self.cnat.translations.get(id)) {
+            for (path, &tracker) in old.paths.iter().zip(&old.trackers) {
+                let mut wanted = update.paths.iter();
+                match wanted.position(|new| (sent(new.dst), sent(new.src)) == (path.dst, path.src)) {
+                    Some(at) => {
+                        trackers[at] = Some(tracker);
+                        paths[at].flags = path.flags;
+                    }
+                    None => drop(scanner.gone.insert(tracker)),
+                }
+            }
+        }
+        trackers
+            .into_iter()
+            .map(|tracker| tracker.unwrap_or_else(|| scanner.track()))
+            .collect()
+    }
+
+    /// `test cnat scanner on|off`.
+    pub fn cnat_scanner(&mut self, on: bool) {
+        self.cnat.scanner.off = !on;
     }
 
     fn untrack_paths(&mut self, paths: &[CnatPath]) {
@@ -274,6 +355,7 @@ impl Vpp {
         let vip = gone.vip.address;
         self.cnat.by_vip.remove(&(vip, gone.vip.port, gone.proto));
         self.untrack_paths(&gone.paths);
+        self.cnat.scanner.gone.extend(&gone.trackers);
         if let Some(client) = self.cnat.clients.get_mut(&vip) {
             client.translations -= 1;
             if client.translations == 0 {
@@ -351,14 +433,19 @@ impl Translation {
         self.paths.iter().filter(|p| p.flags & path_flag::ACTIVE != 0)
     }
 
-    /// The backend for a new flow.
-    fn choose(&self, flow_hash: u32) -> Option<CnatPath> {
-        let active: Vec<&CnatPath> = self.active().collect();
+    /// The backend for a new flow, and its tracker.
+    fn choose(&self, flow_hash: u32) -> Option<(CnatPath, u32)> {
+        let tracked = self.paths.iter().zip(&self.trackers);
+        let active: Vec<(&CnatPath, &u32)> = tracked
+            .filter(|(p, _)| p.flags & path_flag::ACTIVE != 0)
+            .collect();
         let count = u32::try_from(active.len()).ok().filter(|n| *n > 0)?;
         let bucket = match self.load_balance {
             LoadBalance::Default => flow_hash % count,
             LoadBalance::Maglev => *self.maglev.get((flow_hash % maglev::LENGTH) as usize)?,
         };
-        active.get(bucket as usize).map(|p| **p)
+        active
+            .get(bucket as usize)
+            .map(|(path, tracker)| (**path, **tracker))
     }
 }

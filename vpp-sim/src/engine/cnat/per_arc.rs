@@ -207,7 +207,7 @@ impl Cnat {
             own => own,
         };
         // Without a backend the packet goes on to wherever the FIB sends it.
-        let Some(backend) = translation.choose(flow_hash(ip, data, config)) else {
+        let Some((backend, _)) = translation.choose(flow_hash(ip, data, config)) else {
             return Verdict::Unchanged;
         };
         translation.packets += 1;

@@ -1,5 +1,5 @@
 //! Sessions: keys of both directions that lead to one record of rewrites (`cnat_session.h`).
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use crate::engine::pool::Pool;
@@ -73,6 +73,8 @@ pub(super) struct Record {
     pub back: [Option<Rewrite>; 3],
     pub last_seen: u64,
     pub lifetime: u64,
+    /// Which path of which translation it follows; 0 = none.
+    pub tracker: u32,
     pub keys: Vec<(FiveTuple, u32)>,
 }
 
@@ -126,6 +128,7 @@ impl Sessions {
             back: [None; 3],
             last_seen: now,
             lifetime: SESSION_MAX_AGE_NS,
+            tracker: 0,
             keys: Vec::new(),
         });
         self.add_key(record, tuple, table, false);
@@ -170,12 +173,12 @@ impl Sessions {
             .map(|rw| (rw.tuple.proto, rw.tuple.src_port))
     }
 
-    /// Ends what was idle for longer than its life; protocol and number of the ports set free.
-    pub fn tick(&mut self, now: u64) -> Vec<(u8, u16)> {
+    /// Ends what was idle for longer than its life, or whose path is gone; protocol and number of the ports set free.
+    pub fn tick(&mut self, now: u64, gone: &BTreeSet<u32>) -> Vec<(u8, u16)> {
         let old: Vec<u32> = self
             .records
             .iter()
-            .filter(|(_, r)| r.last_seen.saturating_add(r.lifetime) < now)
+            .filter(|(_, r)| r.last_seen.saturating_add(r.lifetime) < now || gone.contains(&r.tracker))
             .map(|(index, _)| index)
             .collect();
         old.into_iter().filter_map(|r| self.remove(r)).collect()

@@ -16,6 +16,10 @@ pub fn run(core: &mut Core, line: &str) -> Result<String, String> {
             core.tracer.clear();
             Ok(String::new())
         }
+        ["test", "cnat", "scanner", state @ ("on" | "off")] => {
+            core.vpp.cnat_scanner(*state == "on");
+            Ok(String::new())
+        }
         ["clear", "interfaces"] => {
             core.vpp.clear_counters(None).map_err(|error| error.to_string())?;
             Ok(String::new())
