@@ -79,6 +79,10 @@ const IGNORED_KEYS: [&str; 7] = [
     "plugins",
 ];
 
+/// The one capability that this plugin has, by its name in `runtimeConfig`: ports of the node that lead to the
+/// container, Kubernetes' `hostPort`.
+pub const PORT_MAPPINGS: &str = "portMappings";
+
 impl NetConf {
     /// Reads a configuration and checks what every command needs: JSON (code 6), a supported
     /// version (code 1), a valid network name and absolute paths (code 7).
@@ -133,7 +137,7 @@ impl NetConf {
         let capabilities = self
             .runtime_config
             .iter()
-            .filter(|(_, value)| !is_empty(value))
+            .filter(|(key, value)| key.as_str() != PORT_MAPPINGS && !is_empty(value))
             .map(|(key, value)| (format!("runtimeConfig.{key}"), value));
         match unknown.chain(capabilities).next() {
             None => Ok(()),
@@ -221,8 +225,8 @@ mod tests {
             ("sokcet", json!("/run/x"), "sokcet"),
             (
                 "runtimeConfig",
-                json!({"portMappings": [{"hostPort": 80}]}),
-                "runtimeConfig.portMappings",
+                json!({"bandwidth": {"ingressRate": 80}}),
+                "runtimeConfig.bandwidth",
             ),
         ] {
             let mut config = base.clone();
@@ -232,7 +236,7 @@ mod tests {
             assert!(error.msg.contains(name), "{error}");
         }
         let mut config = base;
-        config["runtimeConfig"] = json!({"portMappings": []});
+        config["runtimeConfig"] = json!({"portMappings": [{"hostPort": 80, "containerPort": 80}], "ips": []});
         assert_eq!(parse(config).unwrap().refuse_unsupported(), Ok(()));
     }
 

@@ -19,7 +19,7 @@ pub mod request;
 pub mod result;
 pub mod shim;
 
-pub use config::{AttachmentKey, NetConf};
+pub use config::{AttachmentKey, NetConf, PORT_MAPPINGS};
 pub use error::{CniError, code};
 pub use request::{Command, Request, Response};
 pub use result::{CniResult, Dns, Interface, IpConfig, Route};

@@ -143,6 +143,19 @@ fn row_11_affinity() {
         let spec = format!("{{clusterIPs: [10.96.0.10], ports: [{{port: 80}}], {affinity}}}");
         let output = compiled(&service("", &spec));
         assert_eq!(slices(&output)[&0].affinity_seconds, seconds, "{affinity}");
+        // VPP does not count the time: who asks for another one than the default is told.
+        let told = reasons(&output).contains(&"AffinityTimeoutIgnored");
+        assert_eq!(told, seconds == Some(60), "{affinity}");
+    }
+}
+
+#[test]
+fn row_18_sctp_in_ipv6_is_told_to_its_author() {
+    for (ips, told) in [("10.96.0.10", false), ("10.96.0.10, 'fd00:96::10'", true)] {
+        let spec = format!("{{clusterIPs: [{ips}], ports: [{{port: 80, protocol: SCTP}}]}}");
+        let output = compiled(&service("", &spec));
+        assert_eq!(reasons(&output).contains(&"SctpIPv4Only"), told, "{ips}");
+        assert_eq!(slices(&output)[&0].ports.len(), 1, "IPv4 is served");
     }
 }
 

@@ -10,6 +10,7 @@
 mod add;
 mod cni;
 mod converge;
+mod linger;
 mod pod;
 mod programming;
 mod retry;
@@ -128,6 +129,12 @@ pub struct Agent {
     announced: BTreeSet<IpAddr>,
     host_side: Option<HostSide>,
     host_error: Option<String>,
+    /// Whether the node's side is being made: one at a time, or the older table might come last.
+    host_busy: bool,
+    /// Whether it has just been made, so that what waited for it may go on.
+    host_done: bool,
+    /// Connections to endpoints that get no new ones.
+    linger: linger::Linger,
     /// When changes of endpoints began that VPP does not have yet.
     triggered: Vec<k8s_openapi::jiff::Timestamp>,
     dirty: bool,
@@ -251,6 +258,9 @@ impl Agent {
             announced: BTreeSet::new(),
             host_side: None,
             host_error: None,
+            host_busy: false,
+            host_done: false,
+            linger: linger::Linger::default(),
             triggered: Vec::new(),
             dirty: true,
         })
@@ -296,7 +306,9 @@ impl Agent {
             Event::VppUp(vpp) => {
                 tracing::info!(version = vpp.version, "connected to VPP");
                 self.local.cnat = vpp.features.cnat.is_some();
+                self.local.sinks = vpp.features.cnat == Some(crate::vpp::CnatApi::V1_0);
                 self.local.abf = vpp.features.abf;
+                self.linger.reconnected();
                 self.vpp = Some(*vpp);
                 self.read = false;
                 self.retry.clear();
@@ -311,6 +323,8 @@ impl Agent {
             Event::Prepared(key, outcome) => self.take_prepared(&key, outcome),
             Event::Configured(key, outcome) => self.take_configured(&key, outcome),
             Event::HostConfigured(outcome) => {
+                self.host_busy = false;
+                self.host_done = true;
                 if outcome.is_err() {
                     // The next pass tries again.
                     self.host_side = None;

@@ -206,6 +206,8 @@ fn record(state: &mut State, step: &Step, effect: Effect) {
 }
 
 #[cfg(test)]
+mod endpoints;
+#[cfg(test)]
 mod flows;
 #[cfg(test)]
 mod hammer;

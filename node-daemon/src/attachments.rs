@@ -5,6 +5,7 @@
 //! when the daemon starts was interrupted and is undone. [`Attachments`] is the memory, pure;
 //! [`AttachmentStore`] the disk, blocking.
 
+mod host_port;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use crds::cnf::InterfaceKind;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+pub use host_port::HostPort;
 pub use store::{AttachmentStore, Quarantined, StoreError};
 
 /// How far an attachment has come.
@@ -46,6 +48,9 @@ pub struct Attachment {
     pub kind: InterfaceKind,
     /// Addresses, at most one per family.
     pub addresses: Vec<IpAddr>,
+    /// Ports of the node that lead to the pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_ports: Vec<HostPort>,
     /// How far it has come.
     pub state: State,
     /// What ADD answered; present once committed.
@@ -178,6 +183,20 @@ impl Attachments {
         self.by_key.is_empty()
     }
 
+    /// An attachment, other than the one with this key, that holds one of these ports of the node, and which.
+    pub fn holder_of(&self, key: &AttachmentKey, ports: &[HostPort]) -> Option<(&Attachment, HostPort)> {
+        self.by_key
+            .values()
+            .filter(|each| each.key() != *key)
+            .find_map(|each| {
+                let held = each.host_ports.iter();
+                let held = held
+                    .copied()
+                    .find(|held| ports.iter().any(|port| port.conflicts_with(held)))?;
+                Some((each, held))
+            })
+    }
+
     /// Adds or replaces one; returns what it replaced.
     pub fn insert(&mut self, attachment: Attachment) -> Option<Attachment> {
         self.by_key.insert(attachment.key(), attachment)
@@ -218,6 +237,7 @@ pub(crate) mod tests {
             uid: format!("uid-of-{container_id}"),
             kind: InterfaceKind::Tap,
             addresses: vec!["10.1.1.2".parse().unwrap(), "fd00:1::2".parse().unwrap()],
+            host_ports: vec![],
             state: State::Reserved,
             result: None,
         }

@@ -139,6 +139,7 @@ impl Config {
             mtu: self.mtu,
             // Until VPP says otherwise: a daemon without VPP plans nothing.
             cnat: true,
+            sinks: false,
             abf: true,
             acl_lists: self.acl_lists,
         }

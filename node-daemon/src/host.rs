@@ -60,6 +60,14 @@ pub enum HostError {
         /// What the kernel says.
         source: rtnetlink::Error,
     },
+    /// A setting of the kernel can't be changed.
+    #[error("{path}: {source}")]
+    Sysctl {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// nft cannot be run.
     #[error("nft cannot be run, is nftables installed? {0}")]
     Nft(std::io::Error),
@@ -104,7 +112,17 @@ pub fn host_side(
             .iter()
             .filter_map(|&ipv6| of_family(&spec.node.addresses, ipv6))
             .collect(),
-        kept: pods.iter().copied().chain(stand_ins).collect(),
+        // Where pods' answers leave by VPP's uplink, a host port's client must look like the node to be answered by it.
+        kept: pods
+            .iter()
+            .filter(|cidr| !local.replies_stray(cidr.is_ipv6()))
+            .copied()
+            .chain(stand_ins)
+            .collect(),
+        nodes: peers
+            .values()
+            .flat_map(|peer| peer.addresses.iter().copied())
+            .collect(),
         masqueraded: pods
             .iter()
             .filter(|cidr| {
@@ -193,7 +211,32 @@ async fn configure_with(kernel: &Handle, side: &HostSide) -> Result<(), HostErro
                 .map_err(refused("removing an old route"))?;
         }
     }
+    let on_loopback = side.nat.rules.host_ports.on_ipv4_loopback();
+    if on_loopback {
+        // Before the way is open, the table that closes it to pods.
+        nat::replace(&side.nat).await?;
+        return route_localnet(&side.ifname, true);
+    }
+    route_localnet(&side.ifname, false)?;
     nat::replace(&side.nat).await
+}
+
+/// Whether packets between the node's loopback addresses and the tap are routed (`route_localnet` of the kernel's
+/// ip-sysctl documentation): a host port is on 127.0.0.1 too.
+fn route_localnet(ifname: &str, on: bool) -> Result<(), HostError> {
+    let path = format!("/proc/sys/net/ipv4/conf/{ifname}/route_localnet");
+    let wanted = if on { "1" } else { "0" };
+    let write = || {
+        // A container's /proc/sys may be read-only: no write where there is nothing to change.
+        if std::fs::read_to_string(&path)?.trim() == wanted {
+            return Ok(());
+        }
+        std::fs::write(&path, wanted)
+    };
+    write().map_err(|source| HostError::Sysctl {
+        path: path.clone(),
+        source,
+    })
 }
 
 async fn index(kernel: &Handle, name: &str) -> Result<u32, HostError> {

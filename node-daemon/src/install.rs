@@ -183,7 +183,13 @@ pub fn configuration(socket: &Path, state_dir: &Path) -> String {
         // The first version with STATUS and GC.
         "cniVersion": cni_shim::LATEST_VERSION,
         "name": NETWORK,
-        "plugins": [{"type": PLUGIN, "socket": socket, "stateDir": state_dir}],
+        "plugins": [{
+            "type": PLUGIN,
+            "socket": socket,
+            "stateDir": state_dir,
+            // A runtime tells a plugin of host ports only if it says that it serves them.
+            "capabilities": { cni_shim::PORT_MAPPINGS: true },
+        }],
     });
     format!("{list:#}\n")
 }
@@ -269,6 +275,8 @@ mod tests {
         assert_eq!(config.socket(), Path::new("/run/x.sock"));
         assert_eq!(config.state_dir(), Path::new("/var/lib/x"));
         assert_eq!(list["plugins"][0]["type"], "contiv-cni");
+        assert_eq!(list["plugins"][0]["capabilities"]["portMappings"], true);
+        assert_eq!(config.refuse_unsupported(), Ok(()));
     }
 
     #[tokio::test]

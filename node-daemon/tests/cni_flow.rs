@@ -284,6 +284,7 @@ async fn a_restarted_daemon_adopts_and_carries_out_what_it_missed() {
         uid: "interrupted".into(),
         kind: InterfaceKind::Tap,
         addresses: vec!["10.77.1.5".parse().unwrap(), "fd00:77:1::5".parse().unwrap()],
+        host_ports: vec![],
         state: State::Reserved,
         result: None,
     };

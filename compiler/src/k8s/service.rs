@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crds::net::Cidr;
+use crds::net::{Cidr, Protocol};
 use crds::service_slice::{MAX_SOURCE_RANGES, ServicePort, TrafficPolicy};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -86,6 +86,17 @@ pub fn service(service: &core::Service) -> Service {
     let config = spec.session_affinity_config.as_ref();
     let timeout = config.and_then(|c| c.client_ip.as_ref()?.timeout_seconds);
     let timeout = timeout.and_then(|seconds| u32::try_from(seconds).ok());
+    // What VPP cannot do is said to the author; the node says it of its part too.
+    if has_dataplane && affinity && timeout.is_some_and(|seconds| seconds != AFFINITY_SECONDS) {
+        let message = "a client stays with its backend as long as the backends stay the same: VPP does not count \
+                       sessionAffinityConfig.clientIP.timeoutSeconds";
+        tell("AffinityTimeoutIgnored", message.to_owned());
+    }
+    let sctp = ports.iter().any(|port| port.protocol == Protocol::Sctp);
+    if sctp && cluster_ips.iter().any(IpAddr::is_ipv6) {
+        let message = "ports with protocol SCTP are served in IPv4 only: VPP does not translate SCTP in IPv6";
+        tell("SctpIPv4Only", message.to_owned());
+    }
     let external_traffic_policy = traffic_policy(spec.external_traffic_policy.as_deref());
     let checked = balanced && external_traffic_policy == TrafficPolicy::Local;
     Service {

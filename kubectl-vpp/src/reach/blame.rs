@@ -19,8 +19,10 @@ use super::journey::Journey;
 
 /// ACLs of the daemon that belong to no policy.
 const PERMIT_NODE: &str = "contiv/permit-node/";
+const PERMIT_SELF: &str = "contiv/permit-self/";
 const PERMIT_ANY: &str = "contiv/permit-any";
 const DENY_ANY: &str = "contiv/deny-any";
+const OF_SELF: &str = "default allow: a pod always reaches itself";
 const OF_NODE: &str = "default allow: a node and its own pods always reach each other";
 
 /// Seen from the pod.
@@ -242,6 +244,7 @@ impl Blame {
             DENY_ANY => default_deny(dataplane, decision),
             PERMIT_ANY => String::new(),
             tag if tag.starts_with(PERMIT_NODE) => OF_NODE.to_owned(),
+            tag if tag.starts_with(PERMIT_SELF) => OF_SELF.to_owned(),
             tag => {
                 let origins = dataplane.nodes[node].origins.get(tag);
                 if let Some(origins) = origins

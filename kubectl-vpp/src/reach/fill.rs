@@ -193,6 +193,7 @@ fn settings(node: &str, number: u32) -> Local {
         host_interface: Some("contiv0".to_owned()),
         mtu: None,
         cnat: true,
+        sinks: false,
         abf: true,
         acl_lists: ListedPods::default(),
     }

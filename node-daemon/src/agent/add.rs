@@ -154,6 +154,13 @@ impl Agent {
         let Some(adding) = self.adding.get_mut(key) else {
             return Ok(());
         };
+        if let Some((holder, port)) = self.attachments.holder_of(key, &adding.add.host_ports) {
+            let text = format!(
+                "hostPort {port} of this node is held by pod {}/{}",
+                holder.namespace, holder.pod
+            );
+            return Err(CniError::new(code::TRY_AGAIN_LATER, text));
+        }
         let addresses = self
             .ipam
             .allocate(SystemTime::now())
@@ -167,6 +174,7 @@ impl Agent {
             uid: binding.uid.clone(),
             kind: binding.interface,
             addresses,
+            host_ports: adding.add.host_ports.clone(),
             state: State::Reserved,
             result: None,
         };
@@ -225,7 +233,8 @@ impl Agent {
                     && self.state.objects.get(key) == self.desired.objects.get(key)
             };
             let linked = keys.contains(&Key::Interface(Link::Pod(attachment.id())));
-            if self.vpp.is_some() && linked && keys.iter().all(there) {
+            let led = self.host_ports_missing(attachment).is_none();
+            if self.vpp.is_some() && linked && led && keys.iter().all(there) {
                 if let Some(adding) = self.adding.get_mut(&key) {
                     adding.stage = Stage::Configuring;
                 }
@@ -340,7 +349,10 @@ impl Agent {
             .iter()
             .find(|key| self.state.objects.get(key) != self.desired.objects.get(key))
             .map_or_else(
-                || "the pod's side took too long".to_owned(),
+                || {
+                    let host_ports = self.host_ports_missing(attachment);
+                    host_ports.unwrap_or_else(|| "the pod's side took too long".to_owned())
+                },
                 |key| match self.retry.failure(key) {
                     Some(failure) => format!("{key}: {failure}"),
                     None => format!("{key} is not in VPP yet"),

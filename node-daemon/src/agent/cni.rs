@@ -98,6 +98,7 @@ impl Agent {
             .iter()
             .filter(|key| self.state.objects.get(key) != self.desired.objects.get(key))
             .map(|key| format!("not in VPP: {key}"))
+            .chain(self.host_ports_missing(attachment))
             .collect();
         let side = match self.pod_side(attachment) {
             Side::Kernel(netns, side) => Some((netns, side)),

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{Agent, Event};
 use crate::actual;
 use crate::apply::{self, Report};
+use crate::attachments::Attachment;
 use crate::desired::{self, Inputs};
 use crate::host;
 use crate::objects::{Key, Link, Object};
@@ -39,7 +40,11 @@ impl Agent {
             self.finish_adds();
             self.follow_host();
             self.publish();
+        } else if std::mem::take(&mut self.host_done) {
+            self.follow_host();
+            self.finish_adds();
         }
+        self.follow_scanner(now).await;
         if self.unsaved && !self.resting() {
             self.save();
         }
@@ -101,6 +106,10 @@ impl Agent {
             }
             self.note_plan(&plan);
             let started = Instant::now();
+            if self.linger.note(&plan, now) {
+                // Before the endpoints go: sessions of what is gone end when VPP looks next.
+                self.follow_scanner(now).await;
+            }
             let report = apply::apply(&vpp, &mut self.state, &plan).await;
             self.metrics.applied(&report, started.elapsed());
             self.retry.record(&report, &self.desired.objects, now);
@@ -237,7 +246,7 @@ impl Agent {
             .iter()
             .filter(|each| fresh.contains(each.id().as_str()))
             .filter(|each| !self.adding.contains_key(&each.key()))
-            .map(crate::attachments::Attachment::key)
+            .map(Attachment::key)
             .collect();
         for key in again {
             self.configure_pod(&key);
@@ -248,7 +257,7 @@ impl Agent {
     fn follow_host(&mut self) {
         let up = self.state.objects.contains_key(&Key::Up(Link::Host));
         let Some((spec, _)) = &self.spec else { return };
-        if !up || self.vpp.is_none() || !self.desired.frozen.is_empty() {
+        if !up || self.vpp.is_none() || self.host_busy || !self.desired.frozen.is_empty() {
             return;
         }
         let Some(side) = host::host_side(spec, &self.cluster, &self.local, &self.desired.host) else {
@@ -257,6 +266,7 @@ impl Agent {
         if self.host_side.as_ref() == Some(&side) {
             return;
         }
+        self.host_busy = true;
         self.host_side = Some(side.clone());
         let events = self.events.clone();
         tokio::spawn(async move {
@@ -267,5 +277,23 @@ impl Agent {
             }
             let _ = events.send(Event::HostConfigured(outcome)).await;
         });
+    }
+
+    /// Why the node's kernel does not lead an attachment's host ports to it; `None` if it does, or has no part in it.
+    pub(super) fn host_ports_missing(&self, attachment: &Attachment) -> Option<String> {
+        if attachment.host_ports.is_empty() || self.local.host_interface.is_none() {
+            return None;
+        }
+        let made = self
+            .host_side
+            .as_ref()
+            .filter(|_| !self.host_busy && self.host_error.is_none());
+        // Another pod's or a Service's, where it is not this one: that is said in the node's status.
+        let wanted = &self.desired.host.nat.host_ports;
+        match (made, &self.host_error) {
+            (Some(side), _) if side.nat.rules.host_ports == *wanted => None,
+            (_, Some(error)) => Some(format!("host ports in the node's kernel: {error}")),
+            _ => Some("host ports are not in the node's kernel yet".to_owned()),
+        }
     }
 }

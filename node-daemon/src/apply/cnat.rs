@@ -9,12 +9,14 @@ use vpp_api::messages::cnat::{
 };
 use vpp_api::messages::feature::FeatureEnableDisable;
 use vpp_api::types::{
-    CnatEndpoint, CnatEndpointTuple, CnatLbType, CnatSnatPolicies, CnatSnatPolicyFlags, CnatSnatPolicyTable,
-    CnatTranslation, CnatTranslationFlags, IpFlowHashConfigV2, IpProto, NO_INDEX,
+    CnatEndpoint, CnatEndpointTuple, CnatEndpointTupleFlags, CnatLbType, CnatSnatPolicies,
+    CnatSnatPolicyFlags, CnatSnatPolicyTable, CnatTranslation, CnatTranslationFlags, IpFlowHashConfigV2,
+    IpProto, NO_INDEX,
 };
 
 use super::step::{Run, wire_prefix};
 use super::{Effect, Failure};
+use crate::desired::service::stands_for_none;
 use crate::objects::{CnatRole, Key, Link, SnatAddresses, Translation, Vip};
 use crate::vpp::CnatApi;
 
@@ -172,7 +174,11 @@ pub(super) async fn set_translation(
         .map(|&(address, port)| CnatEndpointTuple {
             dst_ep: CnatEndpoint::new(address, port),
             src_ep: keep_client.clone(),
-            flags: 0,
+            flags: if stands_for_none(address) {
+                CnatEndpointTupleFlags::CNAT_EPT_NO_NAT.0
+            } else {
+                0
+            },
         })
         .collect();
     let (lb_type, flow_hash_config) = if translation.affinity {

@@ -113,7 +113,8 @@ pub fn admit(existing: Option<&Attachment>, add: &Add) -> Result<Admission, CniE
     let same = same_uid
         && existing.namespace == add.pod.namespace
         && existing.pod == add.pod.name
-        && add.netns.as_os_str() == existing.netns.as_str();
+        && add.netns.as_os_str() == existing.netns.as_str()
+        && add.host_ports == existing.host_ports;
     if !same {
         return Err(CniError::new(
             code::ALREADY_ATTACHED,
@@ -207,8 +208,10 @@ pub fn differs(differences: &[String]) -> Result<(), CniError> {
 mod tests {
     use super::super::request::{Call, tests::request};
     use super::*;
+    use crate::attachments::HostPort;
     use crate::attachments::tests::attachment;
     use cni_shim::Command;
+    use serde_json::json;
 
     fn add() -> Add {
         match Call::parse(&request(Command::Add)) {
@@ -286,7 +289,9 @@ mod tests {
         elsewhere.netns = "/run/netns/other".into();
         let mut other_pod = add();
         other_pod.pod.uid = Some("u2".into());
-        for bad in [elsewhere, other_pod] {
+        let mut other_ports = add();
+        other_ports.host_ports = HostPort::read(&json!([{"hostPort": 80, "containerPort": 80}])).unwrap();
+        for bad in [elsewhere, other_pod, other_ports] {
             let error = admit(Some(&known), &bad).unwrap_err();
             assert_eq!(error.code, code::ALREADY_ATTACHED, "{error}");
         }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use cni_shim::{AttachmentKey, CniError, CniResult, Command, Dns, Request, code};
+use cni_shim::{AttachmentKey, CniError, CniResult, Command, Dns, PORT_MAPPINGS, Request, code};
+
+use crate::attachments::HostPort;
 
 /// A checked request.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +44,8 @@ pub struct Add {
     pub pod: PodName,
     /// Name servers to answer with.
     pub dns: Dns,
+    /// Ports of the node that are to lead to the pod.
+    pub host_ports: Vec<HostPort>,
     /// Result of the plugins before this one.
     pub previous: Option<CniResult>,
 }
@@ -77,6 +81,7 @@ impl Call {
                 netns: netns(request)?,
                 pod: pod(request)?,
                 dns: request.config.dns.clone(),
+                host_ports: host_ports(request)?,
                 previous: previous(request)?,
             })),
             Command::Del => Ok(Self::Del(Del { key: request.key() })),
@@ -130,6 +135,11 @@ fn pod(request: &Request) -> Result<PodName, CniError> {
     })
 }
 
+fn host_ports(request: &Request) -> Result<Vec<HostPort>, CniError> {
+    let mappings = request.config.runtime_config.get(PORT_MAPPINGS);
+    mappings.map_or(Ok(Vec::new()), HostPort::read)
+}
+
 fn previous(request: &Request) -> Result<Option<CniResult>, CniError> {
     let previous = request.config.prev_result.as_ref();
     let parsed = previous.map(CniResult::from_any_version).transpose();
@@ -178,6 +188,17 @@ pub(super) mod tests {
         assert_eq!(add.pod.name, "web");
         assert_eq!(add.pod.uid.as_deref(), Some("u1"));
         assert_eq!(add.previous, None);
+        assert_eq!(add.host_ports, []);
+        let mut mapped = request(Command::Add);
+        let mappings = json!([{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]);
+        mapped
+            .config
+            .runtime_config
+            .insert("portMappings".into(), mappings);
+        let Ok(Call::Add(add)) = Call::parse(&mapped) else {
+            panic!("not an ADD");
+        };
+        assert_eq!((add.host_ports[0].port, add.host_ports[0].to), (8080, 80));
         let mut no_uid = request(Command::Add);
         no_uid.args.remove("K8S_POD_UID");
         assert!(matches!(Call::parse(&no_uid), Ok(Call::Add(add)) if add.pod.uid.is_none()));

@@ -14,6 +14,7 @@
 //! [`Pending`] with a reason, never an error.
 
 mod chain;
+mod host_ports;
 mod node;
 mod permits;
 mod pods;
@@ -55,6 +56,9 @@ pub struct Local {
     pub mtu: Option<u32>,
     /// Whether VPP has cnat.
     pub cnat: bool,
+    /// Whether VPP's sessions are of a backend and go with it (cnat 1.0.0): a port without backends then has a
+    /// translation to nowhere.
+    pub sinks: bool,
     /// Whether VPP has ABF.
     pub abf: bool,
     /// Which pods have lists of ACLs.
@@ -123,6 +127,14 @@ impl Local {
             .iter()
             .filter(|address| !addresses.contains(address));
         of_kernel.copied().find(|address| address.is_ipv6() == ipv6)
+    }
+
+    /// Whether replies to clients outside leave elsewhere than through the node's kernel.
+    pub fn replies_stray(&self, ipv6: bool) -> bool {
+        let uplink = self.uplink.iter();
+        uplink
+            .flat_map(|uplink| &uplink.gateways)
+            .any(|gateway| gateway.is_ipv6() == ipv6)
     }
 
     /// MTU of the uplink.
@@ -286,6 +298,8 @@ pub fn desired(inputs: &Inputs<'_>) -> Desired {
     pods::add(inputs, &pods, &mut out);
     policy::add(inputs, &pods, &sets, &mut out);
     service::add(inputs, &mut out);
+    // After the Services: a node port is allocated, a host port is its pod's own choice.
+    host_ports::add(inputs, &pods, &mut out);
     chain::add(inputs, &pods, &sets, &mut out);
     out
 }
@@ -305,6 +319,12 @@ pub fn keys_of(attachment: &Attachment, objects: &Objects) -> BTreeSet<Key> {
         },
     };
     let mut keys: BTreeSet<Key> = objects.keys().filter(|key| own(key)).cloned().collect();
+    if !attachment.host_ports.is_empty() {
+        keys.extend(objects.iter().filter_map(|(key, object)| match key {
+            Key::Translation(vip) if host_ports::is_own(attachment, vip, object) => Some(key.clone()),
+            _ => None,
+        }));
+    }
     let mut queue: Vec<Key> = keys.iter().cloned().collect();
     while let Some(key) = queue.pop() {
         let Some(object) = objects.get(&key) else { continue };

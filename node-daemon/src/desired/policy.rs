@@ -3,12 +3,16 @@
 //! Directions are the pod's: its ingress rules are the *output* list of its interface, its egress rules the *input*
 //! list. Each direction's list is
 //! ```text
-//! isolated      node permit, the policies in order, deny all
+//! isolated      itself, node permit, the policies in order, deny all
 //! not isolated  permit and reflect any: without it replies to what the pod starts would be dropped
 //! ```
 //! Policies of other tiers stand around these: see [`tiers`]. A pod isolated in no direction has both lists all the same,
 //! so that VPP has a session of each of its connections when its first policy comes ([`ListedPods`]). One ACL per policy
 //! and direction serves all pods bound to it.
+//!
+//! "A Pod cannot block access to itself" (Kubernetes' documentation of NetworkPolicy): a pod that stands behind a Service
+//! may be led back to itself by it, and VPP puts another address in place of the pod's only behind the output list.
+//! So such a pod has an ACL of its own, first, while anything isolates it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -27,14 +31,16 @@ const NODE_IN_ACL: &str = "contiv/permit-node/in";
 const NODE_OUT_ACL: &str = "contiv/permit-node/out";
 pub(super) const ICMP_ACL: &str = "contiv/permit-icmp-errors";
 pub(super) const DENY_ACL: &str = "contiv/deny-any";
+/// What a pod may always: speak to itself. Ends with the attachment's id.
+const SELF_ACL: &str = "contiv/permit-self/";
 pub(super) const ANY_ACL: &str = "contiv/permit-any";
 
 /// Most rules of one ACL: replacing a longer one stops traffic for more than about 80 ms, and VPP's reply memory is
 /// finite.
 pub(super) const MAX_RULES: usize = 50_000;
 
-/// Most ACLs of one interface, both directions: VPP counts them in a u8.
-const MAX_LISTED: usize = 255;
+/// Most ACLs of one interface, both directions: VPP counts them in a u8, and a pod's own may be added.
+const MAX_LISTED: usize = 255 - 2;
 
 /// Direction of traffic, seen from the pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +83,7 @@ pub(super) fn add(
         sets,
         tags: BTreeMap::new(),
     };
+    let backends = backends(inputs, pods);
     for pod in pods {
         let ingress = policy_set(inputs, pod, Direction::Ingress, out);
         let egress = policy_set(inputs, pod, Direction::Egress, out);
@@ -88,7 +95,17 @@ pub(super) fn add(
             input: policies.list(egress, Direction::Egress, out),
             output: policies.list(ingress, Direction::Ingress, out),
         };
-        let lists = bounded(lists, pod, out);
+        let mut lists = bounded(lists, pod, out);
+        if !open && pod.attachment.addresses.iter().any(|a| backends.contains(a)) {
+            let tag = format!("{SELF_ACL}{}", pod.attachment.id());
+            let rules = pod.attachment.addresses.iter().map(|&address| {
+                let host = Cidr::host(address);
+                whole(Action::Reflect, host, host)
+            });
+            out.put(Key::Acl(tag.clone()), Object::Acl(rules.collect()));
+            lists.input.insert(0, tag.clone());
+            lists.output.insert(0, tag);
+        }
         for tag in lists.input.iter().chain(&lists.output) {
             add_fixed(inputs, tag, out);
         }
@@ -97,6 +114,20 @@ pub(super) fn add(
             Object::AclBinding(lists),
         );
     }
+}
+
+/// Addresses of this node's pods that stand behind a Service.
+fn backends(inputs: &Inputs<'_>, pods: &[LocalPod<'_>]) -> BTreeSet<IpAddr> {
+    let own: BTreeSet<IpAddr> = pods
+        .iter()
+        .flat_map(|pod| pod.attachment.addresses.iter().copied())
+        .collect();
+    if !inputs.local.cnat {
+        return BTreeSet::new();
+    }
+    let slices = inputs.cluster.services.values();
+    let all = slices.flat_map(|slice| slice.backends.iter().map(|backend| backend.address));
+    all.filter(|address| own.contains(address)).collect()
 }
 
 /// What policies say of one direction of a pod. A place that `policySets` does not have denies everything, and is said.

@@ -37,6 +37,22 @@ pub const NODE_PORTS_V6: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0xa9
 /// [`LOCAL_NODE_PORTS_V4`] for IPv6.
 pub const LOCAL_NODE_PORTS_V6: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0xa9fe, 3);
 
+/// Backend of ports that have none: a client is told at once. In VPP only, as [`NODE_PORTS_V4`].
+const REJECTING: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 0, 4)),
+    IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0xa9fe, 4)),
+];
+/// The same where clients are left without an answer.
+const DROPPING: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 0, 5)),
+    IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0xa9fe, 5)),
+];
+
+/// Whether an address is a backend that stands for none: packets go where it leads as they are, not translated.
+pub fn stands_for_none(address: IpAddr) -> bool {
+    REJECTING.contains(&address) || DROPPING.contains(&address)
+}
+
 /// The address that stands for the node's in one family.
 pub fn node_ports(policy: TrafficPolicy, ipv6: bool) -> IpAddr {
     match (policy, ipv6) {
@@ -225,9 +241,10 @@ impl<'a, 'o> Adder<'a, 'o> {
         Choice::new(&backends, place)
     }
 
-    /// Whether the port can be carried at all.
-    fn carries(&mut self, name: &str, port: &ServicePort) -> bool {
-        if port.protocol == Protocol::Sctp {
+    /// Whether the port can be carried at all in a family: cnat makes sessions of SCTP in IPv6 too, but rewrites it in
+    /// IPv4 only (`cnat_translation_ip6` of VPP's `cnat_node.h`).
+    fn carries(&mut self, name: &str, port: &ServicePort, ipv6: bool) -> bool {
+        if port.protocol == Protocol::Sctp && ipv6 {
             self.sctp.insert(name.to_owned());
             return false;
         }
@@ -246,6 +263,20 @@ impl<'a, 'o> Adder<'a, 'o> {
         true
     }
 
+    /// A port without backend has a translation too where VPP's sessions are of a backend: a client that goes on
+    /// sending from one port would else have a session that knows of no backend, and keep it when there are some.
+    fn refuse_port(&mut self, name: &str, vip: Vip, path: Path, affinity: bool) {
+        if !self.inputs.local.sinks {
+            return;
+        }
+        let [v4, v6] = if path == Path::Drop { DROPPING } else { REJECTING };
+        let sink = if vip.address.is_ipv6() { v6 } else { v4 };
+        if self.translate(name, vip, vec![(sink, 0)], affinity) {
+            self.out
+                .put(Key::Route(Cidr::host(sink)), Object::Route(vec![path]));
+        }
+    }
+
     fn refuse(&mut self, address: IpAddr, path: Path) {
         // Of two answers the silent one: it tells less, and a retry may succeed.
         let known = self.refusals.entry(address).or_insert(path.clone());
@@ -259,7 +290,7 @@ impl<'a, 'o> Adder<'a, 'o> {
         for frontend in first.frontends.iter().filter(|frontend| frontend.kind == kind) {
             let admitted = self.pods_admitted(name, first, frontend);
             for (index, port) in first.ports.iter().enumerate() {
-                if self.carries(name, port) {
+                if self.carries(name, port, frontend.address.is_ipv6()) {
                     self.add_port(name, slices, frontend, index, admitted);
                 }
             }
@@ -329,10 +360,18 @@ impl<'a, 'o> Adder<'a, 'o> {
         };
         let vip = vip(address, port, port.port);
         let fate = choice.fate(policy);
+        let refusal = match &fate {
+            Fate::Reject => Some(Path::Unreachable),
+            Fate::To(_) if pods_admitted => None,
+            Fate::Drop | Fate::To(_) => Some(Path::Drop),
+        };
+        if let Some(path) = refusal {
+            self.refuse(address, path.clone());
+            self.refuse_port(name, vip, path, first.affinity_seconds.is_some());
+        }
         match &fate {
-            Fate::Drop => self.refuse(address, Path::Drop),
-            Fate::Reject => self.refuse(address, Path::Unreachable),
-            Fate::To(_) if !pods_admitted => self.refuse(address, Path::Drop),
+            Fate::Drop | Fate::Reject => {}
+            Fate::To(_) if !pods_admitted => {}
             Fate::To(backends) => {
                 if !self.translate(name, vip, backends.clone(), first.affinity_seconds.is_some()) {
                     return;
@@ -423,7 +462,7 @@ impl<'a, 'o> Adder<'a, 'o> {
                          node's alone: externalTrafficPolicy Local holds for those that enter by the node's kernel"
                     ));
                 }
-                if policy == TrafficPolicy::Local && self.replies_stray(ipv6) {
+                if policy == TrafficPolicy::Local && self.inputs.local.replies_stray(ipv6) {
                     self.pend(format!(
                         "service {name}: replies of {vip} leave by VPP's uplink, not by the interface where requests \
                          enter: externalTrafficPolicy Local needs a node without --uplink-gateway"
@@ -438,28 +477,17 @@ impl<'a, 'o> Adder<'a, 'o> {
         self.out.objects.contains_key(&Key::CnatFeature(Link::Uplink))
     }
 
-    /// Whether replies to clients outside leave elsewhere than through the node's kernel.
-    fn replies_stray(&self, ipv6: bool) -> bool {
-        let uplink = self.inputs.local.uplink.iter();
-        uplink
-            .flat_map(|uplink| &uplink.gateways)
-            .any(|gateway| gateway.is_ipv6() == ipv6)
-    }
-
     fn add_node_ports(&mut self, name: &str, slices: &ServiceSlices<'_>) {
         let first = slices.first;
         let addresses = self.inputs.spec.node.addresses.clone();
         let affinity = first.affinity_seconds.is_some();
         for (index, port) in first.ports.iter().enumerate() {
             let Some(number) = port.node_port else { continue };
-            if !self.carries(name, port) {
-                continue;
-            }
             for ipv6 in [false, true] {
                 let of_family = |frontend: &Frontend| {
                     frontend.kind == FrontendKind::ClusterIp && frontend.address.is_ipv6() == ipv6
                 };
-                if !first.frontends.iter().any(of_family) {
+                if !first.frontends.iter().any(of_family) || !self.carries(name, port, ipv6) {
                     continue;
                 }
                 let choice = self.choose(slices, index, ipv6);
@@ -475,6 +503,11 @@ impl<'a, 'o> Adder<'a, 'o> {
                 }
                 for &address in addresses.iter().filter(|address| address.is_ipv6() == ipv6) {
                     let on_node = vip(address, port, number);
+                    match choice.fate(TrafficPolicy::Cluster) {
+                        Fate::Reject => self.refuse_port(name, on_node, Path::Unreachable, affinity),
+                        Fate::Drop => self.refuse_port(name, on_node, Path::Drop, affinity),
+                        Fate::To(_) => {}
+                    }
                     if let Fate::To(backends) = choice.fate(TrafficPolicy::Cluster)
                         && self.translate(name, on_node, backends, affinity)
                     {
@@ -514,7 +547,8 @@ impl<'a, 'o> Adder<'a, 'o> {
             }
         }
         for name in self.sctp {
-            let reason = format!("service {name}: VPP's cnat carries TCP and UDP, not SCTP");
+            let reason =
+                format!("service {name}: VPP's cnat carries SCTP in IPv4 only: it is not served in IPv6");
             self.out.pend(Area::Services, reason);
         }
         let stand_ins = self.out.host.nat.entries.values().map(|(address, _)| *address);

@@ -72,6 +72,7 @@ impl World {
             host_interface: Some("contiv0".into()),
             mtu: None,
             cnat: true,
+            sinks: false,
             abf: true,
             acl_lists: ListedPods::All,
         };
@@ -117,6 +118,7 @@ impl World {
                 format!("10.1.1.{number}").parse().unwrap(),
                 format!("fd00:1:1::{number:x}").parse().unwrap(),
             ],
+            host_ports: vec![],
             state: State::Committed,
             result: None,
         };

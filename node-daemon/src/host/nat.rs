@@ -30,6 +30,28 @@ pub struct Rules {
     pub refused: BTreeMap<Vip, Refusal>,
     /// Who may connect, where not everybody may.
     pub admitted: BTreeMap<Vip, Vec<Cidr>>,
+    /// Ports of the node that lead to pods.
+    pub host_ports: HostPorts,
+}
+
+/// Ports of the node that lead to pods, for everybody but pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostPorts {
+    /// On every address that is the node's, whether Kubernetes knows it or not: whether it is IPv6, protocol, port.
+    pub all: BTreeMap<(bool, Protocol, u16), (IpAddr, u16)>,
+    /// On one address.
+    pub one: BTreeMap<Vip, (IpAddr, u16)>,
+}
+
+impl HostPorts {
+    /// Whether one of them is on 127.0.0.1.
+    pub fn on_ipv4_loopback(&self) -> bool {
+        self.all.keys().any(|(ipv6, ..)| !ipv6)
+            || self
+                .one
+                .keys()
+                .any(|vip| vip.address.is_loopback() && vip.address.is_ipv4())
+    }
 }
 
 /// How a connection without backend ends.
@@ -50,6 +72,9 @@ pub struct Table {
     pub addresses: Vec<IpAddr>,
     /// Addresses behind which clients keep theirs: pods of this node, and the stand-ins for local node ports.
     pub kept: Vec<Cidr>,
+    /// Addresses of other nodes: VPP answers them through its tunnels, past this node's kernel, unless they look like
+    /// this node.
+    pub nodes: Vec<IpAddr>,
     /// Pods of this node that reach the world through the kernel, under the node's address.
     pub masqueraded: Vec<Cidr>,
     /// What is translated.
@@ -90,7 +115,8 @@ impl Table {
         }
         writeln!(
             out,
-            "}}\nchain before {{\ntype filter hook prerouting priority -110\niifname \"{ifname}\" accept\njump guard"
+            "}}\nchain before {{\ntype filter hook prerouting priority -110\n\
+             iifname \"{ifname}\" ip daddr 127.0.0.0/8 drop\niifname \"{ifname}\" accept\njump guard"
         )?;
         for ip in ["ip", "ip6"] {
             let n = number(ip);
@@ -108,6 +134,7 @@ impl Table {
                 "iifname != \"{ifname}\" dnat {ip} to {ip} daddr . meta l4proto . th dport map @entries{n}"
             )?;
         }
+        write_host_ports(out, &format!("iifname != \"{ifname}\" "))?;
         writeln!(out, "}}\nchain own {{\ntype nat hook output priority -100")?;
         for ip in ["ip", "ip6"] {
             let n = number(ip);
@@ -119,9 +146,22 @@ impl Table {
         for (vip, targets) in rules.own.iter().filter(|(_, targets)| targets.len() > 1) {
             write_balanced(out, vip, targets)?;
         }
+        write_host_ports(out, "")?;
         writeln!(out, "}}\nchain leave {{\ntype nat hook postrouting priority 100")?;
         for address in &self.addresses {
             let ip = family(address.is_ipv6());
+            if address.is_ipv4() {
+                // A process that asked the node's loopback address for a host port: nobody could answer it.
+                writeln!(
+                    out,
+                    "oifname \"{ifname}\" ip saddr 127.0.0.0/8 snat ip to {address}"
+                )?;
+            }
+            let n = number(ip);
+            writeln!(
+                out,
+                "oifname \"{ifname}\" ct status dnat {ip} saddr @nodes{n} snat {ip} to {address}"
+            )?;
             let kept = list(
                 self.kept
                     .iter()
@@ -200,6 +240,27 @@ impl Table {
             &list(refused),
         )?;
 
+        let value = format!("{address} . inet_service");
+        let ports = rules.host_ports.one.iter().filter(|(vip, _)| of_family(vip));
+        let ports = list(ports.map(|(vip, (to, port))| format!("{} : {to} . {port}", element(vip))));
+        let kind = format!("type {key} : {value}");
+        write_set(out, "map", &format!("hostports-one{n}"), &kind, &ports)?;
+        let ports = rules.host_ports.all.iter().filter(|((v6, ..), _)| *v6 == ipv6);
+        let ports = list(ports.map(|((_, protocol, port), (to, to_port))| {
+            format!("{} . {port} : {to} . {to_port}", protocol_name(*protocol))
+        }));
+        let kind = format!("type inet_proto . inet_service : {value}");
+        write_set(out, "map", &format!("hostports{n}"), &kind, &ports)?;
+
+        let nodes = list(self.nodes.iter().filter(|node| node.is_ipv6() == ipv6));
+        write_set(
+            out,
+            "set",
+            &format!("nodes{n}"),
+            &format!("type {address}"),
+            &nodes,
+        )?;
+
         let guarded = list(rules.admitted.keys().filter(of_family).map(element));
         write_set(
             out,
@@ -227,8 +288,8 @@ fn family(ipv6: bool) -> &'static str {
     if ipv6 { "ip6" } else { "ip" }
 }
 
-fn protocol(vip: &Vip) -> &'static str {
-    match vip.protocol {
+fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
         Protocol::Sctp => "sctp",
@@ -236,7 +297,7 @@ fn protocol(vip: &Vip) -> &'static str {
 }
 
 fn element(vip: &Vip) -> String {
-    format!("{} . {} . {}", vip.address, protocol(vip), vip.port)
+    format!("{} . {} . {}", vip.address, protocol_name(vip.protocol), vip.port)
 }
 
 fn list(items: impl Iterator<Item = impl ToString>) -> String {
@@ -252,9 +313,22 @@ fn write_set(out: &mut String, what: &str, name: &str, kind: &str, elements: &st
     writeln!(out, "}}")
 }
 
+/// Host ports are on what is the node's own. IPv6 has no way from its loopback address to a pod.
+fn write_host_ports(out: &mut String, from: &str) -> std::fmt::Result {
+    for (ip, n, which) in [("ip", 4, "meta nfproto ipv4"), ("ip6", 6, "ip6 daddr != ::1")] {
+        let local = format!("{from}{which} fib daddr type local dnat {ip} to");
+        writeln!(
+            out,
+            "{local} {ip} daddr . meta l4proto . th dport map @hostports-one{n}"
+        )?;
+        writeln!(out, "{local} meta l4proto . th dport map @hostports{n}")?;
+    }
+    Ok(())
+}
+
 /// Several backends to which VPP has no way: spread by client address and port.
 fn write_balanced(out: &mut String, vip: &Vip, targets: &[(IpAddr, u16)]) -> std::fmt::Result {
-    let (ip, protocol) = (family(vip.address.is_ipv6()), protocol(vip));
+    let (ip, protocol) = (family(vip.address.is_ipv6()), protocol_name(vip.protocol));
     let (address, port, count) = (vip.address, vip.port, targets.len());
     let targets = targets
         .iter()

@@ -220,6 +220,7 @@ impl Node {
             local: Local {
                 node: "node-1".into(),
                 cnat: true,
+                sinks: false,
                 abf: true,
                 ..Local::default()
             },

@@ -397,16 +397,30 @@ fn row_10_health_checks_count_ready_local_endpoints() {
     assert!(desired(&[("web", spec)]).health.is_empty());
 }
 
+/// Service documentation, "Supported protocols". cnat rewrites SCTP in IPv4 only (`cnat_translation_ip6` of VPP 26.06).
 #[test]
-fn row_18_sctp_is_refused_in_words() {
+fn row_18_sctp_is_served_in_ipv4_and_said_not_to_be_in_ipv6() {
     let mut spec = node_port(TrafficPolicy::Cluster);
     spec.ports[0].protocol = Protocol::Sctp;
     let out = desired(&[("web", spec)]);
-    assert!(!out.objects.keys().any(|key| matches!(key, Key::Translation(_))));
+    let sctp: Vec<String> = out
+        .objects
+        .keys()
+        .filter_map(|key| match key {
+            Key::Translation(vip) => Some(vip.to_string()),
+            _ => None,
+        })
+        .collect();
+    let all = [
+        "10.96.0.10:80/SCTP",
+        "169.254.0.2:30080/SCTP",
+        "192.168.0.1:30080/SCTP",
+    ];
+    assert_eq!(sctp, all);
     let reasons: Vec<&str> = out.pending.iter().map(|p| p.reason.as_str()).collect();
     assert_eq!(
         reasons,
-        ["service default/web: VPP's cnat carries TCP and UDP, not SCTP"]
+        ["service default/web: VPP's cnat carries SCTP in IPv4 only: it is not served in IPv6"]
     );
 }
 

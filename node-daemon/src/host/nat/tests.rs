@@ -19,6 +19,7 @@ fn table() -> Table {
         ifname: "contiv0".into(),
         addresses: vec!["192.168.0.1".parse().unwrap(), "fd02::1".parse().unwrap()],
         kept: vec![cidr("10.1.1.0/24"), cidr("169.254.0.3/32"), cidr("fd00:1:1::/64")],
+        nodes: vec!["192.168.0.2".parse().unwrap(), "fd02::2".parse().unwrap()],
         masqueraded: vec![cidr("10.1.1.0/24"), cidr("fd00:1:1::/64")],
         rules: Rules {
             entries: [
@@ -60,6 +61,14 @@ fn table() -> Table {
                 (vip("2001:db8::1", 80, Protocol::Tcp), vec![]),
             ]
             .into(),
+            host_ports: HostPorts {
+                all: [
+                    ((false, Protocol::Tcp, 8080), target("10.1.1.7", 80)),
+                    ((true, Protocol::Sctp, 8080), target("fd00:1:1::7", 80)),
+                ]
+                .into(),
+                one: [(vip("127.0.0.1", 53, Protocol::Udp), target("10.1.1.8", 5353))].into(),
+            },
         },
     }
 }
@@ -71,9 +80,14 @@ fn every_entry_names_address_protocol_and_port() {
         "elements = { 192.168.0.1 . tcp . 30080 : 169.254.0.2 . 30080 }",
         "elements = { fd02::1 . udp . 30053 : 64:ff9b:1::a9fe:2 . 30053 }",
         "elements = { 192.168.0.1 . tcp . 30081 : drop }",
+        "elements = { tcp . 8080 : 10.1.1.7 . 80 }",
+        "elements = { sctp . 8080 : fd00:1:1::7 . 80 }",
+        "elements = { 127.0.0.1 . udp . 53 : 10.1.1.8 . 5353 }",
         "elements = { fd02::1 . udp . 30082 : goto refuse }",
         "elements = { 192.0.2.1 . tcp . 80 . 203.0.113.0/24, 192.0.2.1 . tcp . 80 . 10.0.0.0/8 }",
         "ip daddr 10.96.0.1 tcp dport 443 dnat ip to jhash ip saddr . tcp sport mod 2 map { 0 : 172.30.0.1 . 6443, 1 : 172.30.0.2 . 6443 }",
+        "elements = { fd02::2 }",
+        "oifname \"contiv0\" ct status dnat ip saddr @nodes4 snat ip to 192.168.0.1",
         "oifname \"contiv0\" ct status dnat ip daddr != { 10.1.1.0/24, 169.254.0.3/32 } snat ip to 192.168.0.1",
     ] {
         assert!(ruleset.contains(part), "{part}\n{ruleset}");
@@ -89,6 +103,7 @@ fn nft_takes_the_table_and_replaces_it() {
         ifname: "contiv0".into(),
         addresses: vec![],
         kept: vec![],
+        nodes: vec![],
         masqueraded: vec![],
         rules: Rules::default(),
     };
@@ -107,7 +122,7 @@ fn nft_takes_the_table_and_replaces_it() {
         output.status.success(),
         "as root, with nftables installed: {errors}"
     );
-    assert_eq!(said.matches("elements = ").count(), 8, "{said}");
+    assert_eq!(said.matches("elements = ").count(), 13, "{said}");
     assert!(
         said.contains("10.0.0.0/8") && said.contains("reject with tcp reset"),
         "{said}"
