@@ -247,6 +247,13 @@ impl Cluster {
         self.sync_endpoints().await
     }
 
+    /// Tells a pod to end, as its deletion does: it runs on until [`Cluster::stop_pod`].
+    pub async fn begin_termination(&mut self, key: &str) -> Result<()> {
+        let pod = self.pods.get_mut(key).with_context(|| format!("no pod {key}"))?;
+        pod.begin_termination();
+        self.sync_endpoints().await
+    }
+
     /// Ends a pod as a kubelet does: programs, CNI DEL, object.
     pub async fn stop_pod(&mut self, key: &str) -> Result<()> {
         let mut pod = self.pods.remove(key).with_context(|| format!("no pod {key}"))?;

@@ -64,7 +64,17 @@ impl Network {
 
     /// ADD; `args` are CNI_ARGS as `K=V` pairs.
     pub async fn add(&self, netns: &Path, args: &[(&str, &str)]) -> Result<Attached> {
-        let output = self.run("add", netns, args).await?;
+        self.add_mapped(netns, args, &json!([])).await
+    }
+
+    /// ADD with values of the capability `portMappings`.
+    pub async fn add_mapped(
+        &self,
+        netns: &Path,
+        args: &[(&str, &str)],
+        mappings: &Value,
+    ) -> Result<Attached> {
+        let output = self.run("add", netns, args, mappings).await?;
         let result: Value =
             serde_json::from_str(&output).with_context(|| format!("reading cnitool's result: {output}"))?;
         let ips = result
@@ -81,19 +91,19 @@ impl Network {
 
     /// DEL.
     pub async fn del(&self, netns: &Path, args: &[(&str, &str)]) -> Result<()> {
-        self.run("del", netns, args).await.map(drop)
+        self.run("del", netns, args, &json!([])).await.map(drop)
     }
 
-    /// CHECK, against the result that ADD left in the cache.
-    pub async fn check(&self, netns: &Path, args: &[(&str, &str)]) -> Result<()> {
-        self.run("check", netns, args).await.map(drop)
+    /// CHECK, against the result that ADD left in the cache, with the capability's values of then.
+    pub async fn check_mapped(&self, netns: &Path, args: &[(&str, &str)], mappings: &Value) -> Result<()> {
+        self.run("check", netns, args, mappings).await.map(drop)
     }
 
     /// STATUS: whether an ADD can work now.
     pub async fn status(&self) -> Result<()> {
         // cnitool wants a namespace for every verb; STATUS does not look at it.
         let node = Path::new("/run/netns").join(&self.node);
-        self.run("status", &node, &[]).await.map(drop)
+        self.run("status", &node, &[], &json!([])).await.map(drop)
     }
 
     /// The plugin itself, without cnitool: what a runtime that speaks the specification sees. `config` is laid
@@ -187,7 +197,7 @@ impl Network {
         Ok(Raw { code, printed })
     }
 
-    async fn run(&self, verb: &str, netns: &Path, args: &[(&str, &str)]) -> Result<String> {
+    async fn run(&self, verb: &str, netns: &Path, args: &[(&str, &str)], mappings: &Value) -> Result<String> {
         let args: Vec<String> = args.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let mut command = tokio::process::Command::new("ip");
         command
@@ -199,6 +209,7 @@ impl Network {
             .env("CNI_PATH", &self.plugins)
             .env("CNI_IFNAME", "eth0")
             .env("CNI_ARGS", args.join(";"))
+            .env("CAP_ARGS", json!({ "portMappings": mappings }).to_string())
             .stdin(Stdio::null())
             .kill_on_drop(true);
         let output = command.output().await.context("running cnitool")?;

@@ -120,7 +120,8 @@ impl Node {
 
         let cni = assets::own("contiv-cni")?;
         let plugins = cni.parent().context("contiv-cni has no directory")?;
-        let plugin = json!({"type": "contiv-cni", "socket": cni_socket, "stateDir": dir.join("state")});
+        let plugin = json!({"type": "contiv-cni", "socket": cni_socket, "stateDir": dir.join("state"),
+            "capabilities": {"portMappings": true}});
         let network = Network::write(
             &format!("{}-contiv", run.id()),
             &dir.join("cni"),

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1 as core;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::assets;
 use crate::cni::Network;
@@ -26,6 +26,20 @@ pub struct PodSpec {
     pub(crate) node: u8,
     labels: BTreeMap<String, String>,
     ports: Vec<(String, u16, String)>,
+    host_ports: Vec<HostPort>,
+}
+
+/// A port of the node that is to lead to a container's.
+#[derive(Clone, Debug)]
+pub struct HostPort {
+    /// Address of the node; empty for all.
+    pub address: String,
+    /// Port of the node.
+    pub port: u16,
+    /// Port of the container.
+    pub to: u16,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: &'static str,
 }
 
 impl PodSpec {
@@ -37,6 +51,7 @@ impl PodSpec {
             node,
             labels: BTreeMap::new(),
             ports: Vec::new(),
+            host_ports: Vec::new(),
         }
     }
 
@@ -61,12 +76,27 @@ impl PodSpec {
         self
     }
 
+    /// Lets a port of the node, on one of its addresses (empty for all), lead to one of the container's.
+    #[must_use]
+    pub fn host_port(mut self, address: &str, port: u16, to: u16, protocol: &'static str) -> Self {
+        self.host_ports.push(HostPort {
+            address: address.to_owned(),
+            port,
+            to,
+            protocol,
+        });
+        self
+    }
+
     fn object(&self, node: &str) -> Result<core::Pod> {
-        let ports: Vec<_> = self
+        let named = self
             .ports
             .iter()
-            .map(|(name, port, protocol)| json!({"name": name, "containerPort": port, "protocol": protocol}))
-            .collect();
+            .map(|(name, port, protocol)| json!({"name": name, "containerPort": port, "protocol": protocol}));
+        let hosted = self.host_ports.iter().map(|each| {
+            json!({"containerPort": each.to, "protocol": each.protocol, "hostPort": each.port, "hostIP": each.address})
+        });
+        let ports: Vec<_> = named.chain(hosted).collect();
         Ok(serde_json::from_value(json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -89,6 +119,7 @@ pub struct Pod {
     addresses: Vec<IpAddr>,
     server: Option<Process>,
     ready: bool,
+    terminating: bool,
 }
 
 impl Pod {
@@ -107,6 +138,7 @@ impl Pod {
             addresses: Vec::new(),
             server: None,
             ready: false,
+            terminating: false,
         })
     }
 
@@ -124,7 +156,7 @@ impl Pod {
         }
         let path = self.netns()?.path();
         let attached = network
-            .add(&path, &self.cni_args())
+            .add_mapped(&path, &self.cni_args(), &self.port_mappings())
             .await
             .with_context(|| format!("pod {}", self.spec.name))?;
         self.addresses = attached.addresses;
@@ -227,7 +259,19 @@ impl Pod {
 
     /// Asks the plugin whether the attachment is still what ADD left.
     pub async fn check(&self, network: &Network) -> Result<()> {
-        network.check(&self.netns()?.path(), &self.cni_args()).await
+        let path = self.netns()?.path();
+        network
+            .check_mapped(&path, &self.cni_args(), &self.port_mappings())
+            .await
+    }
+
+    /// What containerd and CRI-O make of host ports.
+    fn port_mappings(&self) -> Value {
+        let mapping = |each: &HostPort| {
+            json!({"hostPort": each.port, "containerPort": each.to, "hostIP": each.address,
+                "protocol": each.protocol.to_lowercase()})
+        };
+        self.spec.host_ports.iter().map(mapping).collect()
     }
 
     fn cni_args(&self) -> [(&str, &str); 5] {
@@ -285,6 +329,16 @@ impl Pod {
     /// Whether it was last reported ready.
     pub fn is_ready(&self) -> bool {
         self.ready
+    }
+
+    /// From here on the pod is on its way out: it runs, and serves whom it has (KEP-1669).
+    pub fn begin_termination(&mut self) {
+        self.terminating = true;
+    }
+
+    /// Whether it is on its way out.
+    pub fn is_terminating(&self) -> bool {
+        self.terminating
     }
 
     /// Addresses, IPv4 first.

@@ -85,7 +85,11 @@ fn slice(service: &Service, family: &str, backends: &[&Pod]) -> Value {
             let address = pod.addresses().iter().find(of_family)?;
             Some(json!({
                 "addresses": [address.to_string()],
-                "conditions": {"ready": pod.is_ready(), "serving": pod.is_ready(), "terminating": false},
+                "conditions": {
+                    "ready": pod.is_ready() && !pod.is_terminating(),
+                    "serving": pod.is_ready(),
+                    "terminating": pod.is_terminating(),
+                },
                 "nodeName": node_name(pod.node()),
                 "targetRef": {"kind": "Pod", "namespace": pod.namespace(), "name": pod.name(), "uid": pod.uid()},
             }))

@@ -265,6 +265,23 @@ spec:
 async fn a_backend_reaches_itself_by_its_vip(cluster: &mut Cluster) -> Result<()> {
     cluster.kubectl().apply(WEB).await?;
     cluster.start_pod(web("web-1", 1)).await?;
+    cluster.start_pod(PodSpec::new("client", 1)).await?;
+    wait_backends(cluster, "web-1", &["web-1"]).await?;
+    // "A Pod cannot block access to itself": not with any policy.
+    let alone = r#"
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: alone, namespace: default}
+spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress, Egress]}
+"#;
+    cluster.kubectl().apply(alone).await?;
+    let address = cluster.pod("web-1")?.ip4()?;
+    eventually("web-1 is isolated", Duration::from_secs(30), async || {
+        let probe = Probe::tcp(address, 80).patience(Duration::from_millis(500));
+        let answers = cluster.ask("client", &probe).await?;
+        Ok(expect(answers.none_answered(), || answers.to_string()))
+    })
+    .await?;
     wait_backends(cluster, "web-1", &["web-1"]).await
 }
 
