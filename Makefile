@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help root cluster cluster-down test-cluster images build-static conformance demo test test-unit test-e2e test-dataplane lint fuzz bench bench-api bench-compiler clean distclean setup build
+.PHONY: help root cluster cluster-down test-cluster images build-static conformance demo test test-unit test-e2e test-dataplane lint fuzz bench bench-api bench-compiler bench-services clean distclean setup build
 
 # End-to-end tests, in order: what fails early explains what fails later.
 E2E_TESTS := charts harness admission connectivity cni networkpolicy cluster_network_policy services nodeports hostports endpoints chains lifecycle status writes
@@ -78,6 +78,9 @@ bench-api: ## The VPP client beside GoVPP and vpp_papi, on one server; VPP_API_S
 
 bench-compiler: ## Time and memory of the compiler at 100,000 pods, and the time from one event to its changes
 	cargo bench -p compiler --bench compiler
+
+bench-services: ## 10,000 Services on a node: cold start, one changed endpoint, memory of the daemon (BENCH_SERVICES=N, BENCH_CHANGES=N)
+	cargo bench -p node-daemon --bench services
 
 # cargo-fuzz's own flags need a nightly compiler only for sanitizers: with `--sanitizer none` the pinned one does.
 SECONDS ?= 60

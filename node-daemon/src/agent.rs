@@ -10,6 +10,7 @@
 mod add;
 mod cni;
 mod converge;
+mod follow;
 mod linger;
 mod pod;
 mod programming;
@@ -33,14 +34,14 @@ use crate::apply::State;
 use crate::attachments::{AttachmentStore, Attachments, StoreError};
 use crate::cluster::Cluster;
 use crate::cni::CniCall;
-use crate::desired::{Desired, Local};
+use crate::desired::{Desired, Local, Moved, ServiceIndex};
 use crate::host::HostSide;
 use crate::ipam::Ipam;
 use crate::metrics::Metrics;
 use crate::objects::Rule;
 use crate::statefile::{Retained, Saved, StateFile};
 use crate::vpp::Vpp;
-use crate::watch::Change;
+use crate::watch::{Change, KindChange};
 
 pub use snapshot::{AreaState, Snapshot};
 
@@ -137,7 +138,13 @@ pub struct Agent {
     linger: linger::Linger,
     /// When changes of endpoints began that VPP does not have yet.
     triggered: Vec<k8s_openapi::jiff::Timestamp>,
+    /// Whether everything is to be computed and compared.
     dirty: bool,
+    /// Slices of Services that changed since `desired` was computed.
+    moved: Moved,
+    /// What single changes of Services are followed by; `None` when they cannot be.
+    index: Option<ServiceIndex>,
+    standing: follow::Standing,
 }
 
 /// Kinds whose first list has come.
@@ -263,6 +270,9 @@ impl Agent {
             linger: linger::Linger::default(),
             triggered: Vec::new(),
             dirty: true,
+            moved: Moved::new(),
+            index: None,
+            standing: follow::Standing::default(),
         })
     }
 
@@ -396,15 +406,25 @@ impl Agent {
         if let Change::Services(change) = &change {
             self.note_trigger(change);
         }
+        self.unsaved = true;
         let synced = &mut self.synced;
         match change {
+            Change::Services(KindChange::Set(name, slice)) => {
+                let before = self.cluster.services.insert(name.clone(), slice);
+                self.moved.entry(name).or_insert(before);
+                return;
+            }
+            Change::Services(KindChange::Remove(name)) => {
+                let before = self.cluster.services.remove(&name);
+                self.moved.entry(name).or_insert(before);
+                return;
+            }
             Change::Policies(change) => synced.policies |= change.apply(&mut self.cluster.policies),
             Change::Sets(change) => synced.sets |= change.apply(&mut self.cluster.sets),
             Change::Services(change) => synced.services |= change.apply(&mut self.cluster.services),
             Change::Peers(change) => synced.peers |= change.apply(&mut self.cluster.peers),
         }
         self.dirty = true;
-        self.unsaved = true;
     }
 
     fn lose_vpp(&mut self, reason: String) {

@@ -17,6 +17,9 @@ use crate::vpp::{Handles, Vpp};
 /// Requests in flight at most: bounds memory on both sides and the wait of whatever comes next.
 const WINDOW: usize = 256;
 
+/// Steps of one stage made into requests together: one takes some kilobytes while it is under way.
+const PART: usize = 16 * WINDOW;
+
 /// Why a step did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -86,24 +89,29 @@ pub async fn apply(vpp: &Vpp, state: &mut State, plan: &Plan) -> Report {
         let dependants = dependants(stage, &state.objects);
         let (ready, waiting) = split(stage, &state.objects, &dependants);
         report.failed.extend(waiting);
-        let handles = &state.handles;
-        // Collected first: a stream over a closure is not general enough for a task that may change threads.
-        let mut requests = Vec::with_capacity(ready.len());
-        for step in &ready {
-            requests.push(step::execute(vpp, handles, step));
-        }
-        let outcomes: Vec<_> = futures::stream::iter(requests).buffered(WINDOW).collect().await;
-        for (step, outcome) in ready.into_iter().zip(outcomes) {
-            match outcome {
-                Ok(effect) => {
-                    record(state, step, effect);
-                    report.done.insert(step.key().clone());
-                    report.failed.remove(step.key());
+        for part in ready.chunks(PART) {
+            let handles = &state.handles;
+            // Collected first: a stream over a closure is not general enough for a task that may change threads.
+            let mut requests = Vec::with_capacity(part.len());
+            for step in part {
+                requests.push(step::execute(vpp, handles, step));
+            }
+            let outcomes: Vec<_> = futures::stream::iter(requests).buffered(WINDOW).collect().await;
+            for (step, outcome) in part.iter().zip(outcomes) {
+                match outcome {
+                    Ok(effect) => {
+                        record(state, step, effect);
+                        report.done.insert(step.key().clone());
+                        report.failed.remove(step.key());
+                    }
+                    Err(failure) => {
+                        tracing::warn!(key = %step.key(), %failure, "step failed");
+                        report.failed.insert(step.key().clone(), failure);
+                    }
                 }
-                Err(failure) => {
-                    tracing::warn!(key = %step.key(), %failure, "step failed");
-                    report.failed.insert(step.key().clone(), failure);
-                }
+            }
+            if report.lost() {
+                break;
             }
         }
         if report.lost() {
@@ -119,6 +127,7 @@ fn dependants(stage: &[Step], objects: &Objects) -> BTreeMap<Key, Key> {
         .iter()
         .filter(|step| matches!(step, Step::Delete(..)))
         .map(Step::key)
+        .filter(|key| key.is_depended_on())
         .collect();
     let mut found = BTreeMap::new();
     if doomed.is_empty() {

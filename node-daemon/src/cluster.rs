@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crds::net::Cidr;
 use crds::vpp_config::PolicyRef;
@@ -17,8 +18,9 @@ pub struct Cluster {
     pub policies: BTreeMap<String, VppPolicySpec>,
     /// VppAddressSets, slice by slice.
     pub sets: BTreeMap<String, VppAddressSetSpec>,
-    /// VppServiceSlices.
-    pub services: BTreeMap<String, VppServiceSliceSpec>,
+    /// VppServiceSlices; shared with copies of the cluster, for they are by far the most.
+    #[serde(with = "shared")]
+    pub services: BTreeMap<String, Arc<VppServiceSliceSpec>>,
     /// VppPeerSlices.
     pub peers: BTreeMap<String, VppPeerSliceSpec>,
 }
@@ -67,38 +69,75 @@ impl Cluster {
             .collect()
     }
 
-    /// Slices of each Service whose first slice is known, by namespace and name. A Service is told by its UID as well:
-    /// slices of a deleted namesake do not mix in, and of two namesakes' first slices the one of the greater UID waits.
+    /// Slices of each Service whose first slice is known, by namespace and name.
     pub fn services(&self) -> BTreeMap<String, ServiceSlices<'_>> {
-        let mut found: BTreeMap<(&str, &str, &str), BTreeMap<u32, &VppServiceSliceSpec>> = BTreeMap::new();
-        for (key, slice) in &self.services {
-            let namespace = key.split_once('/').map_or("", |(namespace, _)| namespace);
-            let of = found
-                .entry((namespace, &slice.service, &slice.service_uid))
-                .or_default();
-            of.insert(slice.slice, slice);
-        }
-        let mut services = BTreeMap::new();
-        for ((namespace, name, _), slices) in found {
-            let Some(first) = slices.get(&0).copied() else {
-                continue;
-            };
-            // A leaf that is listed no more is about to go: its backends are in others.
-            let listed = |number: &u32| *number == 0 || first.slices.binary_search(number).is_ok();
-            let missing = first.slices.iter().find(|number| !slices.contains_key(number));
-            services
-                .entry(object_key(namespace, name))
-                .or_insert(ServiceSlices {
-                    first,
-                    missing: missing.copied(),
-                    all: slices
-                        .into_iter()
-                        .filter(|(number, _)| listed(number))
-                        .map(|(_, slice)| slice)
-                        .collect(),
-                });
-        }
+        by_service(self.services.iter().map(|(key, slice)| (key.as_str(), &**slice)))
+    }
+}
+
+/// Slices, each with its key, by their Services' namespace and name, where the first slice is among them. A Service is
+/// told by its UID as well: slices of a deleted namesake do not mix in, and of two namesakes' first slices the one of
+/// the greater UID waits.
+pub fn by_service<'a>(
+    slices: impl Iterator<Item = (&'a str, &'a VppServiceSliceSpec)>,
+) -> BTreeMap<String, ServiceSlices<'a>> {
+    let mut found: BTreeMap<(&str, &str, &str), BTreeMap<u32, &VppServiceSliceSpec>> = BTreeMap::new();
+    for (key, slice) in slices {
+        let of = found
+            .entry((namespace_of(key), &slice.service, &slice.service_uid))
+            .or_default();
+        of.insert(slice.slice, slice);
+    }
+    let mut services = BTreeMap::new();
+    for ((namespace, name, _), slices) in found {
+        let Some(first) = slices.get(&0).copied() else {
+            continue;
+        };
+        // A leaf that is listed no more is about to go: its backends are in others.
+        let listed = |number: &u32| *number == 0 || first.slices.binary_search(number).is_ok();
+        let missing = first.slices.iter().find(|number| !slices.contains_key(number));
         services
+            .entry(object_key(namespace, name))
+            .or_insert(ServiceSlices {
+                first,
+                missing: missing.copied(),
+                all: slices
+                    .into_iter()
+                    .filter(|(number, _)| listed(number))
+                    .map(|(_, slice)| slice)
+                    .collect(),
+            });
+    }
+    services
+}
+
+/// Namespace of an object's key.
+pub fn namespace_of(key: &str) -> &str {
+    key.split_once('/').map_or("", |(namespace, _)| namespace)
+}
+
+/// Shared objects on disk: as if they were not shared.
+mod shared {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<T: Serialize, S: Serializer>(
+        objects: &BTreeMap<String, Arc<T>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_map(objects.iter().map(|(key, object)| (key, &**object)))
+    }
+
+    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<String, Arc<T>>, D::Error> {
+        let objects = BTreeMap::<String, T>::deserialize(from)?;
+        Ok(objects
+            .into_iter()
+            .map(|(key, object)| (key, Arc::new(object)))
+            .collect())
     }
 }
 

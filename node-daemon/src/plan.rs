@@ -118,6 +118,28 @@ pub fn plan(desired: &Objects, actual: &Objects, held: &BTreeSet<Key>) -> Plan {
     plan
 }
 
+/// [`plan`] where nothing but `keys` differs: the same steps, found without looking at the rest.
+///
+/// Nothing else may depend on `keys`, as nothing does on routes and translations.
+pub fn plan_keys(desired: &Objects, actual: &Objects, keys: &BTreeSet<Key>) -> Plan {
+    let mut scope = keys.clone();
+    let mut queue: Vec<Key> = keys.iter().cloned().collect();
+    while let Some(key) = queue.pop() {
+        for object in desired.get(&key).into_iter().chain(actual.get(&key)) {
+            for dependency in object.dependencies(&key) {
+                if scope.insert(dependency.clone()) {
+                    queue.push(dependency);
+                }
+            }
+        }
+    }
+    let within = |all: &Objects| -> Objects {
+        let found = scope.iter().filter_map(|key| all.get_key_value(key));
+        found.map(|(key, object)| (key.clone(), object.clone())).collect()
+    };
+    plan(&within(desired), &within(actual), &BTreeSet::new())
+}
+
 /// What must be deleted before anything is made, and what is left then.
 fn replacements<'a>(
     desired: &Objects,

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -75,12 +75,17 @@ impl Retained {
 pub struct StateFile {
     path: PathBuf,
     last: Option<Saved>,
-    written: Option<Instant>,
+    /// When the last write ended, and how long it took.
+    written: Option<(Instant, Duration)>,
 }
 
 /// Shortest time between writes: a cluster in motion is not worth a sync per event, and what the last moment brought
 /// is told again by the API server.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// The pause as a multiple of the last write's time: what a large cluster's state costs is bounded by its share of a
+/// processor.
+const REST: u32 = 50;
 
 impl StateFile {
     /// The file in `state_dir`.
@@ -109,7 +114,8 @@ impl StateFile {
 
     /// Whether a write would be too soon after the last one.
     pub fn resting(&self) -> bool {
-        self.written.is_some_and(|at| at.elapsed() < PAUSE)
+        self.written
+            .is_some_and(|(at, took)| at.elapsed() < PAUSE.max(took * REST))
     }
 
     /// Writes `saved` unless it was written before.
@@ -120,16 +126,18 @@ impl StateFile {
         if self.last.as_ref() == Some(&saved) {
             return Ok(());
         }
-        let bytes = serde_json::to_vec(&saved)?;
+        let started = Instant::now();
         let directory = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(directory)?;
         let beside = self.path.with_extension("json.new");
-        let mut file = File::create(&beside)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
+        let mut file = BufWriter::new(File::create(&beside)?);
+        serde_json::to_writer(&mut file, &saved)?;
+        file.into_inner()
+            .map_err(io::IntoInnerError::into_error)?
+            .sync_all()?;
         fs::rename(&beside, &self.path)?;
         File::open(directory)?.sync_all()?;
-        self.written = Some(Instant::now());
+        self.written = Some((Instant::now(), started.elapsed()));
         self.last = Some(saved);
         Ok(())
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use crds::{
     VppAddressSet, VppAddressSetSpec, VppConfig, VppPeerSlice, VppPeerSliceSpec, VppPolicy, VppPolicySpec,
@@ -62,7 +63,7 @@ pub enum Change {
     /// VppAddressSets.
     Sets(KindChange<VppAddressSetSpec>),
     /// VppServiceSlices.
-    Services(KindChange<VppServiceSliceSpec>),
+    Services(KindChange<Arc<VppServiceSliceSpec>>),
     /// VppPeerSlices.
     Peers(KindChange<VppPeerSliceSpec>),
 }
@@ -78,7 +79,7 @@ pub fn spawn(tasks: &mut runtime::Tasks, client: &Client, node: &str, events: &m
     };
     start.kind::<VppPolicy, _>("watch VppPolicy", |o| o.spec, Change::Policies);
     start.kind::<VppAddressSet, _>("watch VppAddressSet", |o| o.spec, Change::Sets);
-    start.kind::<VppServiceSlice, _>("watch VppServiceSlice", |o| o.spec, Change::Services);
+    start.kind::<VppServiceSlice, _>("watch VppServiceSlice", |o| Arc::new(o.spec), Change::Services);
     start.kind::<VppPeerSlice, _>("watch VppPeerSlice", |o| o.spec, Change::Peers);
 }
 

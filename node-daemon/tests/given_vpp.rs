@@ -109,7 +109,7 @@ fn cluster(backends: &[IpAddr], permitted: &[IpAddr]) -> Cluster {
         ..VppAddressSetSpec::default()
     };
     let mut cluster = Cluster::default();
-    cluster.services.insert("default/web-0".into(), service);
+    cluster.services.insert("default/web-0".into(), service.into());
     cluster.policies.insert("default/friends".into(), policy);
     cluster.sets.insert("default/friends-0".into(), members);
     cluster

@@ -238,7 +238,7 @@ fn share(output: &Output) -> Shared {
         services: output
             .service_slices
             .iter()
-            .map(|(k, c)| (key(k), c.spec.clone()))
+            .map(|(k, c)| (key(k), c.spec.clone().into()))
             .collect(),
         peers: output
             .peer_slices

@@ -7,7 +7,7 @@ use super::{Agent, Event};
 use crate::actual;
 use crate::apply::{self, Report};
 use crate::attachments::Attachment;
-use crate::desired::{self, Inputs};
+use crate::desired::{self, Inputs, ServiceIndex};
 use crate::host;
 use crate::objects::{Key, Link, Object};
 use crate::plan::{Plan, Step, plan};
@@ -27,7 +27,8 @@ impl Agent {
             }
         }
         let resync = self.vpp.is_some() && now >= self.next_read;
-        if self.dirty || resync || self.retry.due(now) {
+        let all = self.dirty || resync || self.retry.due(now);
+        if all || !(self.moved.is_empty() || self.follow_services().await) {
             self.dirty = false;
             if resync {
                 self.checking = self.read;
@@ -35,6 +36,7 @@ impl Agent {
             }
             self.compute();
             self.converge(now).await;
+            self.stand();
             self.measure_programming();
             self.announce();
             self.finish_adds();
@@ -60,6 +62,8 @@ impl Agent {
     }
 
     fn compute(&mut self) {
+        self.moved.clear();
+        self.index = None;
         if !self.informed() {
             return;
         }
@@ -72,9 +76,9 @@ impl Agent {
             local: &self.local,
             last_rules: &self.last_rules,
         };
-        let desired = desired::desired(&inputs);
+        let (desired, index) = (desired::desired(&inputs), ServiceIndex::new(&inputs));
         drop(spec);
-        self.desired = desired;
+        (self.desired, self.index) = (desired, Some(index));
         // The rules a policy keeps while one of its sets is missing are the last ones computed.
         self.last_rules = self
             .desired
@@ -106,10 +110,7 @@ impl Agent {
             }
             self.note_plan(&plan);
             let started = Instant::now();
-            if self.linger.note(&plan, now) {
-                // Before the endpoints go: sessions of what is gone end when VPP looks next.
-                self.follow_scanner(now).await;
-            }
+            self.spare_connections(&plan, now).await;
             let report = apply::apply(&vpp, &mut self.state, &plan).await;
             self.metrics.applied(&report, started.elapsed());
             self.retry.record(&report, &self.desired.objects, now);
@@ -177,7 +178,7 @@ impl Agent {
         }
     }
 
-    fn note_plan(&mut self, plan: &Plan) {
+    pub(super) fn note_plan(&mut self, plan: &Plan) {
         let steps = plan.steps().count();
         if std::mem::take(&mut self.checking) {
             // VPP differs from what it was made.
@@ -254,7 +255,7 @@ impl Agent {
     }
 
     /// Keeps the node's own side of its tap as it should be, beside the agent.
-    fn follow_host(&mut self) {
+    pub(super) fn follow_host(&mut self) {
         let up = self.state.objects.contains_key(&Key::Up(Link::Host));
         let Some((spec, _)) = &self.spec else { return };
         if !up || self.vpp.is_none() || self.host_busy || !self.desired.frozen.is_empty() {

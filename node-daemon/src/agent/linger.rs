@@ -89,6 +89,13 @@ impl Linger {
 }
 
 impl Agent {
+    /// Lets VPP's scanner rest before a plan takes endpoints away: sessions of what is gone end when it looks next.
+    pub(super) async fn spare_connections(&mut self, plan: &Plan, now: Instant) {
+        if self.linger.note(plan, now) {
+            self.follow_scanner(now).await;
+        }
+    }
+
     /// Tells VPP's scanner whether to work, if that is not what it was told last.
     pub(super) async fn follow_scanner(&mut self, now: Instant) {
         let slices = self.cluster.services.values();

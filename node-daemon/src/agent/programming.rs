@@ -1,5 +1,6 @@
 //! How long changes of Services' endpoints take to get into VPP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
@@ -12,7 +13,7 @@ use crds::VppServiceSliceSpec;
 impl Agent {
     /// Notes when a change began. What the first list says was programmed before, or nobody waited for it: kube-proxy
     /// leaves it out of its measure too.
-    pub(super) fn note_trigger(&mut self, change: &KindChange<VppServiceSliceSpec>) {
+    pub(super) fn note_trigger(&mut self, change: &KindChange<Arc<VppServiceSliceSpec>>) {
         let KindChange::Set(name, spec) = change else {
             return;
         };
@@ -31,9 +32,8 @@ impl Agent {
         if self.triggered.is_empty() || !self.read {
             return;
         }
-        let services = |(key, _): &(&_, &_)| crate::objects::Key::area(key) == Area::Services;
-        let mut wanted = self.desired.objects.iter().filter(services);
-        if !wanted.all(|(key, object)| self.state.objects.get(key) == Some(object)) {
+        let services = |key: &crate::objects::Key| key.area() == Area::Services;
+        if self.standing.absent.iter().any(services) {
             return;
         }
         let now = Timestamp::now();

@@ -86,18 +86,16 @@ impl Agent {
                 state.missing.push(reason);
             }
         };
-        for pending in &self.desired.pending {
+        // In one order, whatever came first: the status says the same as long as the same is missing.
+        let mut pending: Vec<_> = self.desired.pending.iter().collect();
+        pending.sort_by(|a, b| (a.area, &a.reason).cmp(&(b.area, &b.reason)));
+        for pending in pending {
             missing(pending.area, pending.reason.clone());
         }
         if let Some(error) = &self.host_error {
             missing(Area::Interfaces, format!("the node's side of its tap: {error}"));
         }
-        let mut applied: BTreeMap<Area, usize> = BTreeMap::new();
-        for (key, object) in &self.desired.objects {
-            if self.state.objects.get(key) == Some(object) {
-                *applied.entry(key.area()).or_default() += 1;
-                continue;
-            }
+        for key in &self.standing.absent {
             missing(
                 key.area(),
                 match self.retry.failure(key) {
@@ -111,8 +109,8 @@ impl Agent {
                 missing(key.area(), format!("{key} cannot be removed: {failure}"));
             }
         }
-        for (area, count) in applied {
-            areas.entry(area).or_default().applied = count;
+        for (area, count) in &self.standing.applied {
+            areas.entry(*area).or_default().applied = *count;
         }
         let bound = self.spec.as_ref().map_or(&[][..], |(spec, _)| &spec.pods);
         let attached = bound

@@ -7,6 +7,7 @@
 //! permits  what an accept becomes in an ACL
 //! tiers    policies before and behind NetworkPolicies
 //! service  cnat
+//! follow   changes of Services without the rest
 //! chain    forwarding policies, function interfaces' next hops, hops' tunnels
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! [`Pending`] with a reason, never an error.
 
 mod chain;
+mod follow;
 mod host_ports;
 mod node;
 mod permits;
@@ -27,6 +29,7 @@ mod tiers;
 pub(crate) mod tests;
 
 pub use chain::is_own_policy;
+pub use follow::{Followed, Moved, ServiceIndex};
 pub(crate) use pods::MAIN_INTERFACE;
 
 use std::collections::{BTreeMap, BTreeSet};

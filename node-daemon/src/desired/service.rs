@@ -72,10 +72,55 @@ pub(super) fn add(inputs: &Inputs<'_>, out: &mut Desired) {
     }
     add_source_nat(inputs, out);
     add_features(inputs, out);
-    let services = inputs.cluster.services();
-    let mut adder = Adder::new(inputs, out);
+    let pods = pod_prefixes(inputs);
+    let surroundings = Surroundings::new(&pods, out);
+    add_services(inputs, surroundings, &inputs.cluster.services(), out);
+}
+
+/// What Services' objects depend on beside the Services themselves and the inputs that are no slices.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Surroundings<'a> {
+    /// Prefixes that VPP has a way to: pods'.
+    pods: &'a BTreeSet<Cidr>,
+    /// Whether Services are served on the uplink too, where VPP sees clients outside that no kernel has looked at.
+    uplink_serves: bool,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Those of a node of which everything but its Services is in `out`.
+    pub(super) fn new(pods: &'a BTreeSet<Cidr>, out: &Desired) -> Self {
+        Self {
+            pods,
+            uplink_serves: out.objects.contains_key(&Key::CnatFeature(Link::Uplink)),
+        }
+    }
+}
+
+/// Prefixes of all nodes' pods.
+pub(super) fn pod_prefixes(inputs: &Inputs<'_>) -> BTreeSet<Cidr> {
+    let own = inputs.spec.node.pod_cidrs.iter();
+    let peers = inputs.cluster.peers_of(&inputs.local.node);
+    own.chain(peers.values().flat_map(|peer| &peer.pod_cidrs))
+        .copied()
+        .collect()
+}
+
+/// Adds these Services, as if there were no others.
+pub(super) fn add_services(
+    inputs: &Inputs<'_>,
+    surroundings: Surroundings<'_>,
+    services: &BTreeMap<String, ServiceSlices<'_>>,
+    out: &mut Desired,
+) {
+    let mut adder = Adder {
+        inputs,
+        surroundings,
+        out,
+        refusals: BTreeMap::new(),
+        sctp: BTreeSet::new(),
+    };
     // Whose address is whose: cluster IPs are allocated, the others are claims of the Services' authors.
-    for (name, slices) in &services {
+    for (name, slices) in services {
         if let Some(missing) = slices.missing {
             adder.freeze(name, slices, missing);
         }
@@ -174,27 +219,13 @@ fn add_features(inputs: &Inputs<'_>, out: &mut Desired) {
 struct Adder<'a, 'o> {
     inputs: &'a Inputs<'a>,
     out: &'o mut Desired,
-    /// Prefixes that VPP has a way to: pods'.
-    pods: BTreeSet<Cidr>,
+    surroundings: Surroundings<'a>,
     /// What VPP answers on addresses for ports without translation.
     refusals: BTreeMap<IpAddr, Path>,
     sctp: BTreeSet<String>,
 }
 
-impl<'a, 'o> Adder<'a, 'o> {
-    fn new(inputs: &'a Inputs<'a>, out: &'o mut Desired) -> Self {
-        let own = inputs.spec.node.pod_cidrs.iter();
-        let peers = inputs.cluster.peers_of(&inputs.local.node);
-        let pods = own.chain(peers.values().flat_map(|peer| &peer.pod_cidrs));
-        Self {
-            pods: pods.copied().collect(),
-            inputs,
-            out,
-            refusals: BTreeMap::new(),
-            sctp: BTreeSet::new(),
-        }
-    }
-
+impl Adder<'_, '_> {
     /// A Service of which a slice is on its way keeps what it has: half of its backends would look like the loss of
     /// the other half.
     fn freeze(&mut self, name: &str, slices: &ServiceSlices<'_>, missing: u32) {
@@ -304,7 +335,7 @@ impl<'a, 'o> Adder<'a, 'o> {
             FrontendKind::ClusterIp | FrontendKind::ExternalIp => None,
         };
         let Some(ranges) = ranges else { return true };
-        if self.uplink_serves() {
+        if self.surroundings.uplink_serves {
             self.pend(format!(
                 "service {name}: clients that enter by VPP's uplink meet no loadBalancerSourceRanges: {} is closed in VPP",
                 frontend.address
@@ -400,7 +431,12 @@ impl<'a, 'o> Adder<'a, 'o> {
         first: &VppServiceSliceSpec,
         port: &ServicePort,
     ) {
-        let pods = |(address, _): &Target| self.pods.iter().any(|prefix| prefix.contains(*address));
+        let pods = |(address, _): &Target| {
+            self.surroundings
+                .pods
+                .iter()
+                .any(|prefix| prefix.contains(*address))
+        };
         match fate {
             Fate::To(backends) if !backends.iter().all(pods) => {
                 self.out.host.nat.own.insert(vip, backends.clone());
@@ -456,7 +492,7 @@ impl<'a, 'o> Adder<'a, 'o> {
                     return;
                 };
                 nat.entries.insert(vip, target);
-                if policy == TrafficPolicy::Local && self.uplink_serves() {
+                if policy == TrafficPolicy::Local && self.surroundings.uplink_serves {
                     self.pend(format!(
                         "service {name}: clients that enter by VPP's uplink reach all backends of {vip}, not this \
                          node's alone: externalTrafficPolicy Local holds for those that enter by the node's kernel"
@@ -470,11 +506,6 @@ impl<'a, 'o> Adder<'a, 'o> {
                 }
             }
         }
-    }
-
-    /// Whether Services are served on the uplink too, where VPP sees clients outside that no kernel has looked at.
-    fn uplink_serves(&self) -> bool {
-        self.out.objects.contains_key(&Key::CnatFeature(Link::Uplink))
     }
 
     fn add_node_ports(&mut self, name: &str, slices: &ServiceSlices<'_>) {

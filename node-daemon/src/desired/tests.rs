@@ -87,14 +87,18 @@ impl World {
     }
 
     pub fn desired(&self) -> Desired {
-        desired(&Inputs {
+        desired(&self.inputs())
+    }
+
+    pub fn inputs(&self) -> Inputs<'_> {
+        Inputs {
             spec: &self.spec,
             cluster: &self.cluster,
             attachments: &self.attachments,
             deferred: &self.deferred,
             local: &self.local,
             last_rules: &self.last_rules,
-        })
+        }
     }
 
     /// Attaches a pod with the addresses `10.1.1.N` and `fd00:1:1::N`; returns its attachment id.
@@ -181,7 +185,7 @@ impl World {
             backends,
             ..VppServiceSliceSpec::default()
         };
-        self.cluster.services.insert("default/web-0".into(), spec);
+        self.cluster.services.insert("default/web-0".into(), spec.into());
     }
 }
 

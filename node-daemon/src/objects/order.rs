@@ -24,6 +24,14 @@ impl Key {
         }
     }
 
+    /// Whether anything may depend on it: see [`Object::dependencies`].
+    pub fn is_depended_on(&self) -> bool {
+        matches!(
+            self,
+            Self::Interface(_) | Self::Acl(_) | Self::CnatSnat | Self::AbfPolicy(_)
+        )
+    }
+
     /// The interface the key speaks of.
     pub fn link(&self) -> Option<&Link> {
         match self {

@@ -46,7 +46,7 @@ fn desired(services: &[(&str, VppServiceSliceSpec)]) -> Desired {
     let mut world = World::new();
     for (name, spec) in services {
         let key = format!("default/{name}");
-        world.cluster.services.insert(key, spec.clone());
+        world.cluster.services.insert(key, spec.clone().into());
     }
     world.desired()
 }
@@ -326,7 +326,10 @@ fn row_20_an_uplink_that_serves_closes_guarded_addresses_and_says_what_local_mea
     let uplink_serves = |spec: &VppServiceSliceSpec| {
         let mut world = World::new();
         world.spec.transport.mode = TransportMode::None;
-        world.cluster.services.insert("default/web".into(), spec.clone());
+        world
+            .cluster
+            .services
+            .insert("default/web".into(), spec.clone().into());
         world.desired()
     };
     let said = |out: &Desired, words: &str| out.pending.iter().any(|p| p.reason.contains(words));
