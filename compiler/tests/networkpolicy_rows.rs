@@ -1,8 +1,9 @@
 //! What NetworkPolicy's text asks for, point by point, and the tests that show it: of the compiled form, of packets
 //! through a node's dataplane or a whole cluster of them in process, and of packets between network namespaces.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+mod rows;
+
+use rows::Row;
 
 /// Folder of tests, short for [`ROWS`].
 const COMPILED: &str = "compiler/tests/networkpolicy.rs";
@@ -17,13 +18,6 @@ const REACH: &str = "kubectl-vpp/tests/reach.rs";
 const PACKETS: &str = "kubectl-vpp/tests/literal.rs";
 const E2E: &str = "e2e/tests/networkpolicy.rs";
 const SERVICES: &str = "e2e/tests/services.rs";
-
-/// Number, what it asks for, tests by file.
-type Row = (
-    u8,
-    &'static str,
-    &'static [(&'static str, &'static [&'static str])],
-);
 
 const ROWS: [Row; 20] = [
     (
@@ -330,55 +324,7 @@ const ROWS: [Row; 20] = [
     ),
 ];
 
-/// Names of the tests in a file: functions marked as tests, or listed in the `cases!` of an end-to-end suite.
-fn tests_of(text: &str) -> BTreeSet<&str> {
-    let name = |line: &str| -> Option<usize> { line.find("fn ").map(|at| at + 3) };
-    let mut names = BTreeSet::new();
-    let mut marked = false;
-    for line in text.lines() {
-        let line = line.trim();
-        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
-            marked = true;
-        } else if let Some(at) = name(line)
-            && marked
-        {
-            names.extend(line[at..].split('(').next());
-            marked = false;
-        }
-    }
-    if let Some((_, listed)) = text.split_once("cases![") {
-        let listed = listed.split(']').next().unwrap_or_default();
-        names.extend(listed.split(',').map(str::trim).filter(|name| !name.is_empty()));
-    }
-    names
-}
-
 #[test]
 fn every_row_has_tests_and_every_test_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let numbers: Vec<u8> = ROWS.iter().map(|row| row.0).collect();
-    assert_eq!(numbers, (1..=20).collect::<Vec<u8>>());
-    let mut files: BTreeMap<&str, String> = BTreeMap::new();
-    for (number, what, shown) in ROWS {
-        assert!(!shown.is_empty(), "{number}: {what}");
-        for (file, names) in shown {
-            let text = files.entry(file).or_insert_with(|| {
-                std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
-            });
-            let there = tests_of(text);
-            assert!(!names.is_empty(), "{number}: {file}");
-            for name in *names {
-                assert!(there.contains(name), "row {number}: {file} has no test {name}");
-            }
-        }
-    }
-    // And the other way: a test that says which row it is of is listed there.
-    for name in tests_of(&files[COMPILED]) {
-        let Some(number) = name.strip_prefix("row_").and_then(|rest| rest.split('_').next()) else {
-            continue;
-        };
-        let row = ROWS.iter().find(|row| row.0.to_string() == number);
-        let listed = row.is_some_and(|row| row.2.iter().any(|(_, names)| names.contains(&name)));
-        assert!(listed, "{name} is not listed");
-    }
+    rows::check(&ROWS, &[COMPILED]);
 }
