@@ -8,5 +8,6 @@
 
 mod cli;
 pub mod reach;
+pub mod services;
 
 pub use cli::run;

@@ -140,6 +140,8 @@ fn attempts(dataplane: &mut Dataplane, blame: &mut Blame, route: &Route) -> Vec<
     let wanted: BTreeSet<_> = route.backends.iter().map(|(address, _)| *address).collect();
     let most = match wanted.len() {
         0 | 1 => 1,
+        // One client stays with one backend, whatever its port.
+        _ if route.sticky => 1,
         several => (several * ATTEMPTS_PER_BACKEND).min(MAX_ATTEMPTS),
     };
     let mut met = BTreeSet::new();
@@ -178,7 +180,12 @@ fn attempt(dataplane: &mut Dataplane, blame: &mut Blame, route: &Route, source_p
     };
     if let Some(by) = blame.denied(dataplane, &met) {
         (attempt.outcome, attempt.by) = (Outcome::Denied, by);
-    } else if let Err((outcome, by)) = reached(dataplane, route, &attempt.there.end) {
+    } else if let Err((outcome, by)) = reached(
+        dataplane,
+        route,
+        attempt.there.arrived.as_ref(),
+        &attempt.there.end,
+    ) {
         (attempt.outcome, attempt.by) = (outcome, by);
     } else {
         attempt.by = blame.allowed(dataplane, &met);
@@ -197,40 +204,83 @@ fn attempt(dataplane: &mut Dataplane, blame: &mut Blame, route: &Route, source_p
 }
 
 /// Whether a packet ended where it should.
-fn reached(dataplane: &Dataplane, route: &Route, end: &End) -> Result<(), (Outcome, String)> {
-    let without_port = |key: &ObjectKey| {
-        let Some(service) = dataplane.cluster.services().find(|service| service.key() == *key) else {
-            return format!("Service {key} is gone");
-        };
-        let port = service
-            .ports
-            .iter()
-            .find(|port| port.port == route.port && port.protocol.number() == route.protocol);
-        match port {
-            Some(port) if port.protocol == crds::net::Protocol::Sctp => {
-                format!("Service {key}: VPP's NAT carries TCP and UDP, not SCTP")
-            }
-            Some(_) if route.backends.is_empty() => {
-                format!("Service {key} has no ready endpoint for this port")
-            }
-            Some(_) => format!("cluster IPs of Services ({key}) are reached from pods and nodes only"),
-            None => format!("Service {key} has no such port"),
-        }
-    };
+fn reached(
+    dataplane: &Dataplane,
+    route: &Route,
+    arrived: Option<&Packet>,
+    end: &End,
+) -> Result<(), (Outcome, String)> {
+    // A backend may be a pod, a node's process or outside of the cluster; the Service's own address is none of them.
+    let is_backend = || arrived.is_some_and(|packet| route.backends.contains(&(packet.dst, packet.ports.1)));
     match (end, &route.goal) {
         (End::Pod(found), Goal::Pod(wanted)) if found == wanted => Ok(()),
-        (End::Pod(_) | End::Host(_), Goal::Service(_)) => Ok(()),
+        (End::Pod(_) | End::Host(_) | End::Outside, Goal::Service(_)) if is_backend() => Ok(()),
         (End::Host(found), Goal::Host(wanted)) if found == wanted => Ok(()),
         (End::Outside, Goal::Outside) => Ok(()),
-        // A backend may be outside of the cluster, but a Service's own address is never.
-        (End::Outside, Goal::Service(_)) if !route.backends.is_empty() => Ok(()),
-        (End::Rejected(_), Goal::Service(key)) => Err((Outcome::Rejected, without_port(key))),
+        (End::Rejected(_), Goal::Service(key)) => {
+            Err((Outcome::Rejected, without_backend(dataplane, route, key)))
+        }
+        // A node port that leads nowhere is the node's: its kernel says that nobody listens.
+        (End::Host(_), Goal::Service(key)) if route.backends.is_empty() => {
+            Err((Outcome::Rejected, without_backend(dataplane, route, key)))
+        }
         (End::Outside | End::Dropped(_), Goal::Service(key)) if route.backends.is_empty() => {
-            Err((Outcome::Dropped, without_port(key)))
+            Err((Outcome::Dropped, without_backend(dataplane, route, key)))
         }
         (End::Rejected(why), _) => Err((Outcome::Rejected, why.clone())),
         (other, _) => Err((Outcome::Dropped, told(other))),
     }
+}
+
+/// Why a Service leads nowhere.
+fn without_backend(dataplane: &Dataplane, route: &Route, key: &ObjectKey) -> String {
+    let Some(service) = dataplane.cluster.services().find(|service| service.key() == *key) else {
+        return format!("Service {key} is gone");
+    };
+    let on_node = dataplane.owner(route.dst).is_some();
+    let port = service.ports.iter().find(|port| {
+        let number = if on_node { port.node_port } else { Some(port.port) };
+        number == Some(route.port) && port.protocol.number() == route.protocol
+    });
+    let Some(port) = port else {
+        return format!("Service {key} has no such port");
+    };
+    if port.protocol == crds::net::Protocol::Sctp {
+        return format!("Service {key}: VPP's NAT carries TCP and UDP, not SCTP");
+    }
+    let inside = service.cluster_ips.contains(&route.dst);
+    if inside && matches!(route.entry, Entry::Outside(_)) {
+        return format!("cluster IPs of Services ({key}) are reached from pods and nodes only");
+    }
+    let balanced = service.load_balancer_ips.contains(&route.dst);
+    if balanced
+        && let Some(ranges) = &service.source_ranges
+        && !ranges.iter().any(|range| range.contains(route.src))
+    {
+        return format!(
+            "loadBalancerSourceRanges of Service {key} do not admit {}",
+            route.src
+        );
+    }
+    let node = match &route.entry {
+        Entry::Pod(pod) => dataplane.ports.get(pod).map_or(0, |port| port.node),
+        Entry::Host(node) | Entry::Outside(node) => *node,
+    };
+    let (policy, field) = match route.entry {
+        _ if inside => (service.internal_traffic_policy, "internalTrafficPolicy"),
+        _ => (service.external_traffic_policy, "externalTrafficPolicy"),
+    };
+    // Where there is none at all, that is the reason, whatever the policy.
+    let slices = dataplane.cluster.endpoint_slices_in(&key.namespace);
+    let own = slices.filter(|slice| slice.service.as_deref() == Some(&key.name));
+    let usable = own
+        .flat_map(|slice| &slice.endpoints)
+        .any(|e| e.address.is_ipv6() == route.dst.is_ipv6() && (e.ready || (e.serving && e.terminating)));
+    if !policy.is_cluster() && usable {
+        let name = &dataplane.nodes[dataplane.owner(route.dst).unwrap_or(node)].name;
+        return format!("Service {key} has no ready endpoint on node {name}, and its {field} is Local");
+    }
+    format!("Service {key} has no ready endpoint for this port")
 }
 
 fn told(end: &End) -> String {
@@ -273,7 +323,7 @@ fn steps(dataplane: &Dataplane, journey: &Journey) -> Vec<Step> {
     let mut steps: Vec<Step> = stages
         .flat_map(|stage| {
             let name = &dataplane.nodes[stage.node].name;
-            stage.trace.nodes.iter().map(|node| Step {
+            stage.nodes.iter().map(|node| Step {
                 node: name.clone(),
                 at: node.node.clone(),
                 what: node.text.clone(),

@@ -81,12 +81,12 @@ pub fn decisions(dataplane: &Dataplane, journey: &Journey) -> Vec<Decision> {
         let node = &dataplane.nodes[stage.node];
         // What a packet's rewrite says: interface and next hop, which for a pod is the pod's address.
         let mut leaving: Option<(u32, IpAddr)> = None;
-        for step in &stage.trace.nodes {
+        for step in &stage.nodes {
             if step.node.ends_with("-rewrite") {
                 leaving = rewrite(&step.text).or(leaving);
             }
             let (interface, direction) = if step.node.starts_with("acl-plugin-in-") {
-                (Some(stage.interface), Direction::Egress)
+                (stage.interface, Direction::Egress)
             } else if step.node.starts_with("acl-plugin-out-") {
                 (leaving.map(|(interface, _)| interface), Direction::Ingress)
             } else {

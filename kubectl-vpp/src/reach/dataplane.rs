@@ -8,10 +8,11 @@ use crds::net::Cidr;
 use node_daemon::addressing::node_mac;
 use node_daemon::cluster::{Cluster as Shared, object_key};
 use node_daemon::desired::Origins;
-use node_daemon::objects::Vip;
+use node_daemon::objects::{Translation, Vip};
 use vpp_api::types::MacAddress;
 use vpp_sim::engine::{Mac, Neighbor, Vpp};
 
+use super::kernel::Kernel;
 use super::objects::Objects;
 use super::{fill, invent};
 
@@ -59,10 +60,21 @@ pub struct Node {
     pub host: u32,
     /// What is behind its interfaces.
     pub plugs: HashMap<u32, Plug>,
-    /// Backends of Services as this node reaches them.
-    pub services: BTreeMap<Vip, Vec<(IpAddr, u16)>>,
+    /// Backends of Services as this node's VPP balances them.
+    pub services: BTreeMap<Vip, Translation>,
+    /// The node's kernel.
+    pub kernel: Kernel,
+    /// Families (IPv4, IPv6) whose traffic with the world passes VPP's uplink instead of the kernel.
+    pub faces: [bool; 2],
     /// Where the rules of ACLs of the Admin and Baseline tiers come from, by tag.
     pub origins: BTreeMap<String, Origins>,
+}
+
+impl Node {
+    /// Whether traffic of a family with the world passes VPP's uplink instead of the kernel.
+    pub fn faces_world(&self, ipv6: bool) -> bool {
+        self.faces[usize::from(ipv6)]
+    }
 }
 
 /// The whole cluster.
@@ -186,6 +198,11 @@ impl Dataplane {
                 });
             }
         }
+    }
+
+    /// The node that has this address.
+    pub fn owner(&self, ip: IpAddr) -> Option<usize> {
+        self.nodes.iter().position(|node| node.addresses.contains(&ip))
     }
 
     /// The place of a node.

@@ -1,6 +1,7 @@
 //! Filling engines: what each node's daemon wants is made in the embedded dataplane by the daemon's own code.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use compiler::facts::Pod;
@@ -11,6 +12,7 @@ use node_daemon::apply::{State, apply};
 use node_daemon::attachments::{Attachment, Attachments, State as Stage};
 use node_daemon::cluster::Cluster as Shared;
 use node_daemon::desired::{Inputs, ListedPods, Local, Uplink, desired};
+use node_daemon::host::host_side;
 use node_daemon::objects::{Key, Link, Object};
 use node_daemon::plan::plan;
 use node_daemon::vpp::Vpp as Connection;
@@ -19,6 +21,7 @@ use vpp_sim::engine::{Config, Vpp};
 
 use super::dataplane::{Error, Node, Plug, Port};
 use super::invent;
+use super::kernel::Kernel;
 
 /// MTU of the underlay.
 const MTU: u32 = 1500;
@@ -86,8 +89,14 @@ fn fill(index: usize, name: &str, pods: &[&Pod], output: &Output, shared: &Share
             Some((pod.key(), attach(pod)))
         })
         .collect();
+    let is_stray = |ip: &IpAddr| !spec.node.pod_cidrs.iter().any(|cidr| cidr.contains(*ip));
+    let ips = attached.values().flat_map(|attachment| &attachment.addresses);
+    let strays = ips.copied().filter(is_stray).collect();
     let attachments: Attachments = attached.values().cloned().collect();
-    let local = settings(name, u32::try_from(index).unwrap_or(u32::MAX));
+    // The world is behind the node's kernel, as it is without `--uplink-gateway`; where the node has no address of a
+    // family that its pods have, behind a router of VPP's uplink.
+    let faces = [false, true].map(|ipv6| !spec.node.addresses.iter().any(|ip| ip.is_ipv6() == ipv6));
+    let local = settings(name, u32::try_from(index).unwrap_or(u32::MAX), faces);
     let wanted = desired(&Inputs {
         spec,
         cluster: shared,
@@ -145,10 +154,15 @@ fn fill(index: usize, name: &str, pods: &[&Pod], output: &Output, shared: &Share
         .objects
         .iter()
         .filter_map(|(key, object)| match (key, object) {
-            (Key::Translation(vip), Object::Translation(to)) => Some((*vip, to.backends.clone())),
+            (Key::Translation(vip), Object::Translation(to)) => Some((*vip, to.clone())),
             _ => None,
         });
+    let Some(side) = host_side(spec, shared, &local, &wanted.host) else {
+        return Err(failed("nothing is planned for its kernel".to_owned()));
+    };
     let node = Node {
+        kernel: Kernel::new(side, spec.node.addresses.clone(), strays),
+        faces,
         name: name.to_owned(),
         engine,
         addresses: spec.node.addresses.clone(),
@@ -178,7 +192,7 @@ fn attach(pod: &Pod) -> Attachment {
     }
 }
 
-fn settings(node: &str, number: u32) -> Local {
+fn settings(node: &str, number: u32, faces: [bool; 2]) -> Local {
     let addresses = invent::underlay(number).into_iter();
     Local {
         node: node.to_owned(),
@@ -187,7 +201,10 @@ fn settings(node: &str, number: u32) -> Local {
             addresses: addresses
                 .filter_map(|(ip, len)| IpNet::new(ip, len).ok())
                 .collect(),
-            gateways: invent::routers().to_vec(),
+            gateways: invent::routers()
+                .into_iter()
+                .filter(|router| faces[usize::from(router.is_ipv6())])
+                .collect(),
             mtu: MTU,
         }),
         host_interface: Some("contiv0".to_owned()),

@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 
 use compiler::ObjectKey;
 use compiler::facts::{Endpoint, EndpointPort, EndpointSlice, Namespace, Node, Pod, PodPhase, Service};
+use compiler::k8s;
 use crds::net::{Cidr, Protocol};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ServiceSpec;
@@ -268,7 +269,8 @@ fn address_pods(objects: &mut Objects, addresses: &mut Addresses) {
 
 /// Cluster IPs as the API server gives them out: by `ipFamilies` and `ipFamilyPolicy`, one of IPv4 by default.
 fn address_services(objects: &mut Objects, addresses: &mut Addresses) {
-    for (service, spec) in objects.services.values_mut() {
+    for (service, object) in objects.services.values_mut() {
+        let spec = object.spec.get_or_insert_default();
         let headless = spec.cluster_ip.as_deref() == Some("None");
         let external = spec.type_.as_deref() == Some("ExternalName");
         if headless || external || !service.cluster_ips.is_empty() {
@@ -290,20 +292,25 @@ fn address_services(objects: &mut Objects, addresses: &mut Addresses) {
         if dual && families.len() == 1 {
             families.push(!families[0]);
         }
+        let mut given = Vec::new();
         for ipv6 in families {
             let candidates = (1..0x7fff).map(|n| match ipv6 {
                 false => v4(SERVICE_POOL_V4, n),
                 true => v6(SERVICE_SUBNET_V6, n),
             });
-            service.cluster_ips.extend(addresses.take(candidates));
+            given.extend(addresses.take(candidates).map(|ip| ip.to_string()));
         }
+        // Only a Service with a cluster IP has node ports and further addresses.
+        spec.cluster_ips = Some(given);
+        *service = k8s::service(object);
     }
 }
 
 /// Endpoints as the endpoint slice controller makes them, for Services with a selector that have no slice at all.
 fn add_endpoints(objects: &mut Objects) {
     let mut made = Vec::new();
-    for (key, (service, spec)) in &objects.services {
+    for (key, (service, object)) in &objects.services {
+        let Some(spec) = &object.spec else { continue };
         let Some(selector) = spec.selector.as_ref().filter(|selector| !selector.is_empty()) else {
             continue;
         };
@@ -320,7 +327,9 @@ fn add_endpoints(objects: &mut Objects) {
                     .iter()
                     .all(|(name, value)| pod.labels.get(name).is_some_and(|has| has == value))
         });
-        made.extend(pods.flat_map(|pod| slices(service, spec, pod)));
+        let nodes = &objects.nodes;
+        let zone = |pod: &Pod| nodes.get(pod.node.as_ref()?)?.zone.clone();
+        made.extend(pods.flat_map(|pod| slices(service, spec, pod, zone(pod))));
     }
     for slice in made {
         objects.endpoint_slices.insert(slice.key(), slice);
@@ -328,7 +337,14 @@ fn add_endpoints(objects: &mut Objects) {
 }
 
 /// One slice per pod and family: the number behind a named port may differ from pod to pod.
-fn slices(service: &Service, spec: &ServiceSpec, pod: &Pod) -> Vec<EndpointSlice> {
+///
+/// Hints follow `trafficDistribution` as KEP-4444 and KEP-3015 have it: an endpoint is for its own zone, or its own node.
+fn slices(service: &Service, spec: &ServiceSpec, pod: &Pod, zone: Option<String>) -> Vec<EndpointSlice> {
+    let (same_zone, same_node) = match spec.traffic_distribution.as_deref() {
+        Some("PreferClose" | "PreferSameZone") => (true, false),
+        Some("PreferSameNode") => (true, true),
+        _ => (false, false),
+    };
     let written = spec.ports.iter().flatten();
     let ports: Vec<EndpointPort> = written
         .filter_map(|port| {
@@ -367,8 +383,8 @@ fn slices(service: &Service, spec: &ServiceSpec, pod: &Pod) -> Vec<EndpointSlice
                 ready: published || (pod.ready && !pod.terminating),
                 serving: pod.ready,
                 terminating: pod.terminating,
-                for_zones: Vec::new(),
-                for_nodes: Vec::new(),
+                for_zones: zone.iter().filter(|_| same_zone).cloned().collect(),
+                for_nodes: pod.node.iter().filter(|_| same_node).cloned().collect(),
             }],
             triggered: None,
         })

@@ -7,6 +7,7 @@ mod document;
 mod fill;
 mod invent;
 mod journey;
+mod kernel;
 mod objects;
 mod online;
 mod packet;
@@ -22,7 +23,8 @@ use blame::Blame;
 use dataplane::Dataplane;
 use document::Mistake;
 use objects::Objects;
-pub use online::Access;
+pub(crate) use online::client;
+pub use online::{Access, Error as ClusterError};
 use query::{Asked, Family, Outcome, Protocol, Query};
 use report::Report;
 
@@ -35,10 +37,12 @@ speaks to; with --objects and --kubeconfig or --context both count, the manifest
 cluster. Nothing in the cluster is changed, and no packet is sent there. The objects are compiled as the operator compiles them and planned as
 the node daemon plans them; every node's plan is loaded into an embedded dataplane, and a packet is sent from the source
 through its node's policies, NAT and routes, over the tunnel to the other node, to the destination, and its answer back.
-So the answer is about what would be programmed, not about what the policies seem to say.
+Clients outside and nodes themselves meet the node's kernel first, as it would be told to lead them. So the answer is
+about what would be programmed, not about what the policies seem to say.
 
 What the manifests leave open is filled in, always in the same way: nodes that pods name, nodes for pods that name none,
-addresses of pods and Services, endpoints of Services with a selector. Pods must be among the objects; objects of other
+addresses of pods and Services (cluster IPs; node ports, external and load-balancer addresses count as they are written),
+endpoints of Services with a selector and no EndpointSlice, with the hints of their trafficDistribution. Pods must be among the objects; objects of other
 kinds (Deployments, say) are left out, which is told on standard error.";
 
 /// Examples in the command's help.
@@ -64,18 +68,24 @@ pub const EXAMPLES: &str = r#"Examples:
     {"from":"shop/stranger","to":"shop/web","port":80,"expect":"denied"}
     {"from":"shop/client","to":"service:shop/web","port":80,"family":"IPv6"}
     {"from":"203.0.113.7","via":"node/node-1","to":"shop/web","port":80}
+    {"from":"203.0.113.7","to":"node/node-1","port":30080,"expect":"allowed"}
+    {"from":"203.0.113.7","via":"node/node-2","to":"198.51.100.7","port":80}
+    {"from":"node/node-1","to":"service:shop/web","port":80}
 
 Ends of a question:
   namespace/pod      a pod; one that uses the host's network is its node
   namespace/service  a Service, by its cluster IP; where a pod has the same name, write service:namespace/service
-  node/NAME          a node itself
-  ADDRESS            an IPv4 or IPv6 address: a pod's, a node's, a Service's, or one outside of the cluster
+  node/NAME          a node itself; with a node port as port, the Service that has it
+  ADDRESS            an IPv4 or IPv6 address: a pod's, a node's, a Service's (cluster IP, external or load-balancer
+                     address), or one outside of the cluster
+  via node/NAME      where packets from outside enter: needed for addresses of Services, as each node leads its own way
 
 Answers, in JSON: the question's fields, and
   allowed    whether packets arrive and their answers come back
   outcome    allowed, denied (by policy), rejected (the sender is told at once), dropped (lost for another reason)
   by         "namespace/policy ingress[0]" (the field of the rule that allows it), or the default that decides
-  backends   for Services: everything a connection can land on; allowed means that all of them are reached
+  backends   for Services: everything a connection can land on, sorted; allowed means that all of them are reached.
+             Without endpoints it is rejected, and where a policy Local finds none on the node, dropped
   sourceNat  whether the destination sees another address than the sender's
   trace      with --trace: each step there and back
 
@@ -115,7 +125,7 @@ pub struct Options {
     #[arg(long, requires = "to")]
     pub from: Option<String>,
 
-    /// To whom: namespace/pod, namespace/service, node/NAME or an address.
+    /// To whom: namespace/pod, namespace/service, node/NAME (with a node port: its Service) or an address.
     #[arg(long, requires = "from")]
     pub to: Option<String>,
 
@@ -131,7 +141,8 @@ pub struct Options {
     #[arg(long, value_enum, ignore_case = true, requires = "from")]
     pub family: Option<Family>,
 
-    /// The node by which traffic from outside of the cluster enters, as node/NAME (otherwise the destination's).
+    /// The node by which traffic from outside of the cluster enters, as node/NAME (otherwise the destination's; needed
+    /// for addresses of Services).
     #[arg(long, value_name = "node/NAME", requires = "from")]
     pub via: Option<String>,
 

@@ -26,7 +26,7 @@ pub struct Objects {
     /// ClusterNetworkPolicies.
     pub cluster_policies: BTreeMap<String, ClusterPolicy>,
     /// Services, and as they were written.
-    pub services: BTreeMap<ObjectKey, (Service, core::ServiceSpec)>,
+    pub services: BTreeMap<ObjectKey, (Service, core::Service)>,
     /// EndpointSlices.
     pub endpoint_slices: BTreeMap<ObjectKey, EndpointSlice>,
     /// ServiceChains.
@@ -141,8 +141,7 @@ impl Objects {
             ("v1", "Service") => {
                 let object: core::Service = reader.object(value)?;
                 let service = k8s::service(&object);
-                let spec = object.spec.unwrap_or_default();
-                self.services.insert(service.key(), (service, spec));
+                self.services.insert(service.key(), (service, object));
             }
             ("discovery.k8s.io/v1", "EndpointSlice") => {
                 let slice = k8s::endpoint_slice(&reader.object::<discovery::v1::EndpointSlice>(value)?);

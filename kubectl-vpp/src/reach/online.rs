@@ -35,7 +35,7 @@ impl Access {
 pub enum Error {
     /// No way to a cluster.
     #[error(
-        "no cluster to read ({0}); give --objects with manifests, or --kubeconfig and --context of a cluster"
+        "no cluster to read ({0}); name one with --kubeconfig and --context (or, for reach, give --objects with manifests)"
     )]
     Config(String),
     /// The API server does not give an answer, or not this one.
@@ -86,7 +86,11 @@ pub fn read(access: &Access) -> Result<Vec<Document>, Error> {
     })
 }
 
-async fn client(access: &Access) -> Result<Client, Error> {
+/// A client of the cluster.
+///
+/// # Errors
+/// If no way to it is configured.
+pub(crate) async fn client(access: &Access) -> Result<Client, Error> {
     let unusable = |error: &dyn std::error::Error| Error::Config(error.to_string());
     let options = KubeConfigOptions {
         context: access.context.clone(),

@@ -16,7 +16,7 @@ const SYN: u8 = 2;
 const SYN_ACK: u8 = 18;
 
 /// Addresses, protocol and ports of a packet. For echoes the first port is the identifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Packet {
     /// Source.
     pub src: IpAddr,

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use compiler::ObjectKey;
-use compiler::facts::PodPhase;
+use compiler::facts::{PodPhase, Service};
 use node_daemon::objects::Vip;
 use serde::{Deserialize, Serialize};
 
 use super::dataplane::Dataplane;
 use super::document::{Mistake, read_text};
 use super::journey::Entry;
+use super::kernel::Hook;
 use super::packet;
 
 /// A transport protocol, or ICMP's echo.
@@ -206,8 +207,10 @@ pub struct Route {
     pub port: u16,
     /// IP protocol number.
     pub protocol: u8,
-    /// Backends, where the destination is a Service with some.
+    /// Everything that a connection can land on, sorted, where the destination is a Service.
     pub backends: Vec<(IpAddr, u16)>,
+    /// Whether one client stays with one of them.
+    pub sticky: bool,
 }
 
 /// Finds what a question speaks of.
@@ -225,8 +228,14 @@ fn find(dataplane: &Dataplane, query: &Query) -> Result<Route, String> {
         (_, Some(port)) if port != 0 => port,
         (protocol, _) => return Err(format!("{} needs a port within 1 to 65535", protocol.word())),
     };
-    let (goal, to) = destination(dataplane, &query.to)?;
-    let (entry, from) = source(dataplane, query, &goal)?;
+    let protocol = match query.protocol {
+        Protocol::Tcp => Some(crds::net::Protocol::Tcp),
+        Protocol::Udp => Some(crds::net::Protocol::Udp),
+        Protocol::Sctp => Some(crds::net::Protocol::Sctp),
+        Protocol::Icmp => None,
+    };
+    let (goal, to) = destination(dataplane, &query.to, protocol.map(|protocol| (protocol, port)))?;
+    let (entry, from) = source(dataplane, query, &goal, &to)?;
     let wanted = |ipv6: bool| query.family.is_none_or(|family| (family == Family::IPv6) == ipv6);
     let of = |ips: &[IpAddr], ipv6: bool| ips.iter().copied().find(|ip| ip.is_ipv6() == ipv6);
     let pair = [false, true]
@@ -246,23 +255,15 @@ fn find(dataplane: &Dataplane, query: &Query) -> Result<Route, String> {
             list(&to)
         ));
     };
-    let node = match &entry {
-        Entry::Pod(key) => dataplane.ports.get(key).map_or(0, |port| port.node),
-        Entry::Host(node) | Entry::Outside(node) => *node,
-    };
-    let protocol = match query.protocol {
-        Protocol::Tcp => Some(crds::net::Protocol::Tcp),
-        Protocol::Udp => Some(crds::net::Protocol::Udp),
-        Protocol::Sctp | Protocol::Icmp => None,
-    };
-    let backends = protocol.and_then(|protocol| {
+    let (mut backends, mut sticky) = (Vec::new(), false);
+    if let Some(protocol) = protocol {
         let vip = Vip {
             address: dst,
             port,
             protocol,
         };
-        dataplane.nodes[node].services.get(&vip).cloned()
-    });
+        (backends, sticky) = landing(dataplane, &entry, src, vip);
+    }
     Ok(Route {
         entry,
         src,
@@ -270,8 +271,66 @@ fn find(dataplane: &Dataplane, query: &Query) -> Result<Route, String> {
         goal,
         port,
         protocol: query.protocol.number(dst.is_ipv6()),
-        backends: backends.unwrap_or_default(),
+        backends,
+        sticky,
     })
+}
+
+/// Everything that a connection can land on, as kernels and VPPs are told to lead it; and whether one client stays with
+/// one of them.
+fn landing(dataplane: &Dataplane, entry: &Entry, client: IpAddr, vip: Vip) -> (Vec<(IpAddr, u16)>, bool) {
+    // Who has the address, where it is a node's: what leaves another node for it meets its kernel.
+    let owner = dataplane.owner(vip.address);
+    let by_kernel = |node: usize, hook: Hook| {
+        let kernel = &dataplane.nodes[node].kernel;
+        if kernel.refuses(hook, &vip, client) {
+            return (node, Vec::new());
+        }
+        let targets = kernel.targets(hook, &vip);
+        let passes = targets.is_empty() && kernel.leads_to_vpp(vip.address);
+        (node, if passes { vec![vip] } else { targets })
+    };
+    let (node, targets) = match entry {
+        Entry::Pod(key) => {
+            let own = dataplane.ports.get(key).map_or(0, |port| port.node);
+            let here = dataplane.nodes[own].services.contains_key(&vip);
+            (owner.filter(|_| !here).unwrap_or(own), vec![vip])
+        }
+        &Entry::Host(node) => match by_kernel(node, Hook::Process) {
+            (_, targets) if targets.is_empty() => match owner.filter(|other| *other != node) {
+                Some(other) => by_kernel(other, Hook::Nic),
+                None => (node, targets),
+            },
+            found => found,
+        },
+        &Entry::Outside(node) if dataplane.nodes[node].faces_world(vip.address.is_ipv6()) => {
+            (node, vec![vip])
+        }
+        &Entry::Outside(node) => match by_kernel(node, Hook::Nic) {
+            (_, targets) if targets.is_empty() => match owner.filter(|other| *other != node) {
+                Some(other) => by_kernel(other, Hook::Nic),
+                None => (node, targets),
+            },
+            found => found,
+        },
+    };
+    let services = &dataplane.nodes[node].services;
+    let mut backends = Vec::new();
+    let mut sticky = false;
+    for target in targets {
+        match services.get(&target) {
+            Some(translation) => {
+                backends.extend(&translation.backends);
+                sticky |= translation.affinity;
+            }
+            // The kernel's own target, to which VPP has no way.
+            None if target != vip => backends.push((target.address, target.port)),
+            None => {}
+        }
+    }
+    backends.sort_unstable();
+    backends.dedup();
+    (backends, sticky)
 }
 
 fn node(dataplane: &Dataplane, text: &str) -> Option<Result<usize, String>> {
@@ -313,7 +372,12 @@ fn key(text: &str) -> Option<ObjectKey> {
     (plain(namespace) && plain(name)).then(|| ObjectKey::new(namespace, name))
 }
 
-fn source(dataplane: &Dataplane, query: &Query, goal: &Goal) -> Result<(Entry, Vec<IpAddr>), String> {
+fn source(
+    dataplane: &Dataplane,
+    query: &Query,
+    goal: &Goal,
+    to: &[IpAddr],
+) -> Result<(Entry, Vec<IpAddr>), String> {
     let text = query.from.as_str();
     if let Some(found) = node(dataplane, text) {
         let found = found?;
@@ -323,9 +387,10 @@ fn source(dataplane: &Dataplane, query: &Query, goal: &Goal) -> Result<(Entry, V
         if let Some(key) = dataplane.pods.get(&ip) {
             return Ok((Entry::Pod(key.clone()), vec![ip]));
         }
-        if let Some(host) = owner(dataplane, ip) {
+        if let Some(host) = dataplane.owner(ip) {
             return Ok((Entry::Host(host), vec![ip]));
         }
+        let many = dataplane.nodes.len() > 1;
         let via = match (&query.via, goal) {
             (Some(via), _) => match node(dataplane, via) {
                 Some(found) => found?,
@@ -333,6 +398,16 @@ fn source(dataplane: &Dataplane, query: &Query, goal: &Goal) -> Result<(Entry, V
             },
             (None, Goal::Pod(key)) => dataplane.ports.get(key).map_or(0, |port| port.node),
             (None, Goal::Host(node)) => *node,
+            // By what follows from the question: a node's own address, or the only node.
+            (None, Goal::Service(_)) if many => match to.iter().find_map(|ip| dataplane.owner(*ip)) {
+                Some(node) => node,
+                None => {
+                    return Err(format!(
+                        "from {text:?}: it is outside of the cluster; say by which node its packets enter, as \
+                         \"via\":\"node/NAME\""
+                    ));
+                }
+            },
             (None, Goal::Service(_) | Goal::Outside) => 0,
         };
         return Ok((Entry::Outside(via), vec![ip]));
@@ -348,20 +423,45 @@ fn source(dataplane: &Dataplane, query: &Query, goal: &Goal) -> Result<(Entry, V
     }
 }
 
-fn destination(dataplane: &Dataplane, text: &str) -> Result<(Goal, Vec<IpAddr>), String> {
+/// `asked` is protocol and port, where there are any.
+fn destination(
+    dataplane: &Dataplane,
+    text: &str,
+    asked: Option<(crds::net::Protocol, u16)>,
+) -> Result<(Goal, Vec<IpAddr>), String> {
+    let of_node_port = || {
+        let (protocol, number) = asked?;
+        let has = |service: &&Service| {
+            let mut ports = service.ports.iter();
+            ports.any(|port| port.node_port == Some(number) && port.protocol == protocol)
+        };
+        dataplane.cluster.services().find(has).map(Service::key)
+    };
+    let of_host = |host: usize| of_node_port().map_or(Goal::Host(host), Goal::Service);
     if let Some(found) = node(dataplane, text) {
         let found = found?;
-        return Ok((Goal::Host(found), dataplane.nodes[found].addresses.clone()));
+        return Ok((of_host(found), dataplane.nodes[found].addresses.clone()));
     }
     if let Ok(ip) = text.parse::<IpAddr>() {
-        let service = dataplane
-            .cluster
-            .services()
-            .find(|service| service.cluster_ips.contains(&ip));
-        let goal = match (dataplane.pods.get(&ip), service, owner(dataplane, ip)) {
+        let has_address = |service: &&Service| {
+            let addresses = [
+                &service.cluster_ips,
+                &service.load_balancer_ips,
+                &service.external_ips,
+            ];
+            addresses.iter().any(|addresses| addresses.contains(&ip))
+        };
+        let has_port = |service: &&Service| {
+            let mut ports = service.ports.iter();
+            ports.any(|port| Some((port.protocol, port.port)) == asked)
+        };
+        let with_address = || dataplane.cluster.services().filter(has_address);
+        // Several Services may share an address with different ports.
+        let service = with_address().find(has_port).or_else(|| with_address().next());
+        let goal = match (dataplane.pods.get(&ip), service, dataplane.owner(ip)) {
             (Some(key), ..) => Goal::Pod(key.clone()),
             (None, Some(service), _) => Goal::Service(service.key()),
-            (None, None, Some(host)) => Goal::Host(host),
+            (None, None, Some(host)) => of_host(host),
             (None, None, None) => Goal::Outside,
         };
         return Ok((goal, vec![ip]));
@@ -380,18 +480,11 @@ fn destination(dataplane: &Dataplane, text: &str) -> Result<(Goal, Vec<IpAddr>),
     }
     match dataplane.cluster.services().find(|service| service.key() == key) {
         Some(service) if service.cluster_ips.is_empty() => Err(format!(
-            "Service {key} has no cluster IP (it is headless, external or another proxy's): ask for its pods"
+            "Service {key} has no cluster IP (it is headless, of type ExternalName, or left to another proxy by its \
+             labels): ask for its pods"
         )),
         Some(service) => Ok((Goal::Service(key), service.cluster_ips.clone())),
         None if only_service => Err(format!("to {text:?}: there is no Service {key}")),
         None => Err(format!("to {text:?}: there is no pod and no Service {key}")),
     }
-}
-
-/// The node that has this address.
-fn owner(dataplane: &Dataplane, ip: IpAddr) -> Option<usize> {
-    dataplane
-        .nodes
-        .iter()
-        .position(|node| node.addresses.contains(&ip))
 }
