@@ -17,6 +17,14 @@ const LITERAL: &str = "kubectl-vpp/tests/services_literal.rs";
 const DATAPLANE: &str = "vpp-sim/tests/dataplane/main.rs";
 const E2E: &str = "e2e/tests/services.rs";
 const NODE_PORTS: &str = "e2e/tests/nodeports.rs";
+const HOST_PORTS: &str = "node-daemon/src/desired/host_ports/tests.rs";
+const PORTS_READ: &str = "node-daemon/src/attachments/host_port.rs";
+const LINGER: &str = "node-daemon/src/agent/linger.rs";
+const PACKETS: &str = "node-daemon/src/apply/endpoints.rs";
+const WALKS: &str = "node-daemon/src/apply/walks.rs";
+const SESSIONS: &str = "vpp-sim/tests/engine_sessions.rs";
+const E2E_HOST_PORTS: &str = "e2e/tests/hostports.rs";
+const ENDPOINTS: &str = "e2e/tests/endpoints.rs";
 const LIFECYCLE: &str = "e2e/tests/lifecycle.rs";
 
 const ROWS: [Row; 25] = [
@@ -34,6 +42,10 @@ const ROWS: [Row; 25] = [
             (REACH, &["row_1_a_cluster_ip_on_every_port_and_both_protocols"]),
             (LITERAL, &["services_lead_where_kubernetes_says"]),
             (E2E, &["a_vip_leads_to_every_backend"]),
+            (
+                WALKS,
+                &["a_service_leads_to_its_backend_and_the_answer_comes_from_the_service"],
+            ),
         ],
     ),
     (
@@ -123,6 +135,10 @@ const ROWS: [Row; 25] = [
             (NODE, &["row_8_internal_local_without_local_endpoint_drops"]),
             (BACKENDS, &["rows_8_and_9_drop_is_not_reject"]),
             (LITERAL, &["services_lead_where_kubernetes_says"]),
+            (
+                PACKETS,
+                &["rows_8_and_17_datagrams_that_were_dropped_find_the_first_local_endpoint"],
+            ),
         ],
     ),
     (
@@ -137,6 +153,7 @@ const ROWS: [Row; 25] = [
             (LITERAL, &["services_lead_where_kubernetes_says"]),
             (E2E, &["a_service_without_endpoints_refuses_at_once"]),
             (NODE_PORTS, &["a_node_port_without_endpoints_refuses_at_once"]),
+            (WALKS, &["a_service_without_backends_refuses_at_once"]),
         ],
     ),
     (
@@ -210,6 +227,10 @@ const ROWS: [Row; 25] = [
             (REACH, &["row_15_a_backend_reaches_itself"]),
             (DATAPLANE, &["a_hairpin_is_source_natted"]),
             (E2E, &["a_backend_reaches_itself_by_its_vip"]),
+            (
+                PACKETS,
+                &["row_15_a_pod_isolated_both_ways_reaches_itself_by_its_service"],
+            ),
         ],
     ),
     (
@@ -230,6 +251,25 @@ const ROWS: [Row; 25] = [
         &[
             (DATAPLANE, &["an_update_keeps_the_id_and_live_flows"]),
             (E2E, &["a_removed_backend_gets_no_new_sessions"]),
+            (
+                SESSIONS,
+                &["a_session_ends_with_its_backend_when_the_scanner_looks"],
+            ),
+            (
+                PACKETS,
+                &[
+                    "row_17_datagrams_leave_an_endpoint_that_is_gone_and_no_other",
+                    "row_17_datagrams_find_the_first_endpoint",
+                    "rows_8_and_17_datagrams_that_were_dropped_find_the_first_local_endpoint",
+                ],
+            ),
+            (
+                ENDPOINTS,
+                &[
+                    "datagrams_leave_an_endpoint_that_is_gone",
+                    "datagrams_find_the_first_endpoint",
+                ],
+            ),
         ],
     ),
     (
@@ -237,7 +277,15 @@ const ROWS: [Row; 25] = [
         "SCTP",
         &[
             (COMPILED, &["row_18_sctp_is_compiled_like_any_protocol"]),
-            (NODE, &["row_18_sctp_is_refused_in_words"]),
+            (
+                NODE,
+                &["row_18_sctp_is_served_in_ipv4_and_said_not_to_be_in_ipv6"],
+            ),
+            (PACKETS, &["row_18_sctp_gets_to_a_backend_and_back"]),
+            (
+                HOST_PORTS,
+                &["row_18_an_sctp_host_port_is_said_not_to_be_pods_in_ipv6"],
+            ),
         ],
     ),
     (
@@ -282,6 +330,17 @@ const ROWS: [Row; 25] = [
                     "a_removed_backend_gets_no_new_sessions",
                 ],
             ),
+            (
+                LINGER,
+                &["row_21_the_scanner_rests_while_a_connections_endpoint_is_there_and_no_longer"],
+            ),
+            (
+                ENDPOINTS,
+                &[
+                    "a_rolling_replacement_loses_no_connection",
+                    "connections_stay_with_an_endpoint_that_is_not_ready",
+                ],
+            ),
         ],
     ),
     (
@@ -294,8 +353,34 @@ const ROWS: [Row; 25] = [
     ),
     (
         23,
-        "no range of cluster IPs is assumed",
-        &[(REACH, &["row_23_cluster_ips_of_any_range"])],
+        "host ports by address and protocol; no range of cluster IPs is assumed",
+        &[
+            (REACH, &["row_23_cluster_ips_of_any_range"]),
+            (
+                PORTS_READ,
+                &[
+                    "mappings_are_read_as_runtimes_write_them",
+                    "ports_conflict_where_one_connection_would_be_both_s",
+                ],
+            ),
+            (
+                HOST_PORTS,
+                &[
+                    "row_23_a_host_port_is_on_every_address_of_the_node_for_pods_and_for_the_kernel",
+                    "row_23_pods_share_a_port_by_address_and_protocol",
+                ],
+            ),
+            (
+                E2E_HOST_PORTS,
+                &[
+                    "a_host_port_leads_everybody_to_its_pod",
+                    "pods_share_a_port_by_address_and_protocol",
+                    "a_second_pod_waits_until_the_port_is_free",
+                    "policies_see_the_pod_and_its_client",
+                    "a_host_port_outlives_daemon_and_dataplane",
+                ],
+            ),
+        ],
     ),
     (
         24,
@@ -333,5 +418,5 @@ const ROWS: [Row; 25] = [
 
 #[test]
 fn every_row_has_tests_and_every_test_exists() {
-    rows::check(&ROWS, &[COMPILED, NODE, BACKENDS, REACH]);
+    rows::check(&ROWS, &[COMPILED, NODE, BACKENDS, HOST_PORTS, PACKETS, REACH]);
 }

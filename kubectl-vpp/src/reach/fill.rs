@@ -187,6 +187,7 @@ fn attach(pod: &Pod) -> Attachment {
         uid: pod.uid.to_string(),
         kind: pod.interface,
         addresses: [false, true].into_iter().filter_map(of_family).collect(),
+        host_ports: Vec::new(),
         state: Stage::Committed,
         result: None,
     }

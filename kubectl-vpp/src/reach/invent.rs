@@ -328,7 +328,7 @@ fn add_endpoints(objects: &mut Objects) {
                     .all(|(name, value)| pod.labels.get(name).is_some_and(|has| has == value))
         });
         let nodes = &objects.nodes;
-        let zone = |pod: &Pod| nodes.get(pod.node.as_ref()?)?.zone.clone();
+        let zone = |pod: &Pod| nodes.get(pod.node.as_deref()?)?.zone.clone();
         made.extend(pods.flat_map(|pod| slices(service, spec, pod, zone(pod))));
     }
     for slice in made {
@@ -384,7 +384,12 @@ fn slices(service: &Service, spec: &ServiceSpec, pod: &Pod, zone: Option<String>
                 serving: pod.ready,
                 terminating: pod.terminating,
                 for_zones: zone.iter().filter(|_| same_zone).cloned().collect(),
-                for_nodes: pod.node.iter().filter(|_| same_node).cloned().collect(),
+                for_nodes: pod
+                    .node
+                    .iter()
+                    .filter(|_| same_node)
+                    .map(ToString::to_string)
+                    .collect(),
             }],
             triggered: None,
         })

@@ -62,7 +62,7 @@ impl Net {
                     sw_if_index: self.index_of(pod),
                 }
         };
-        ["one", "two"].into_iter().find(|pod| at(&pod))
+        ["one", "two"].into_iter().find(|pod| at(pod))
     }
 
     /// VPP's scanner looks at the sessions, the first time, the second time ….
@@ -140,7 +140,7 @@ async fn rows_8_and_17_datagrams_that_were_dropped_find_the_first_local_endpoint
     let local = |world: &mut World, backend: Backend| {
         world.service(VIP, &[(Protocol::Udp, 53)], vec![backend]);
         for slice in world.cluster.services.values_mut() {
-            slice.internal_traffic_policy = TrafficPolicy::Local;
+            std::sync::Arc::make_mut(slice).internal_traffic_policy = TrafficPolicy::Local;
         }
     };
     local(&mut world, at("b"));

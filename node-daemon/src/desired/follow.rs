@@ -178,7 +178,8 @@ fn swap(desired: &mut Desired, old: Desired, new: Desired) -> Option<Followed> {
     let routes_free = !old.objects.keys().chain(new.objects.keys()).any(of_node);
     // Where ports without backends lead is shared by all of them.
     let to_none = |of: &Desired| -> Vec<Key> {
-        let shared = |key: &&Key| matches!(key, Key::Route(prefix) if service::stands_for_none(prefix.network()));
+        let shared =
+            |key: &&Key| matches!(key, Key::Route(prefix) if service::stands_for_none(prefix.network()));
         of.objects.keys().filter(shared).cloned().collect()
     };
     let same_sinks = to_none(&old) == to_none(&new);
