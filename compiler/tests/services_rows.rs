@@ -276,7 +276,13 @@ const ROWS: [Row; 25] = [
         18,
         "SCTP",
         &[
-            (COMPILED, &["row_18_sctp_is_compiled_like_any_protocol"]),
+            (
+                COMPILED,
+                &[
+                    "row_18_sctp_is_compiled_like_any_protocol",
+                    "row_18_sctp_in_ipv6_is_told_to_its_author",
+                ],
+            ),
             (
                 NODE,
                 &["row_18_sctp_is_served_in_ipv4_and_said_not_to_be_in_ipv6"],

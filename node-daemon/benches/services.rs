@@ -270,7 +270,7 @@ async fn bench() {
         cpu(vpp.id()) - before[1],
     );
 
-    let mut eye = vpp_api::Client::connect(&socket, "eye").await.unwrap();
+    let eye = vpp_api::Client::connect(&socket, "eye").await.unwrap();
     let there = eye.dump(CnatTranslationDump::default()).await.unwrap();
     assert_eq!(there.len(), services * PORTS.len());
     drop(there);

@@ -175,7 +175,7 @@ fn tables_are_plain_and_aligned() {
     for line in [
         "Service shop/web, type LoadBalancer",
         "  internal traffic policy Local, external Cluster; session affinity ClientIP, 60 s",
-        "*:30080/TCP         NodePort       http",
+        "*:30080/TCP           NodePort       http",
         "10.1.2.5   8080    n2     Terminating   -",
         "node-two   Pending   0          service shop/web: why",
     ] {

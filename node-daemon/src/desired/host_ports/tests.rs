@@ -155,7 +155,10 @@ fn a_node_port_comes_before_a_host_port() {
         }],
         ..VppServiceSliceSpec::default()
     };
-    world.cluster.services.insert("default/web".into(), service.into());
+    world
+        .cluster
+        .services
+        .insert("default/web".into(), service.into());
     let out = world.desired();
     assert_eq!(
         backends(&out, tcp("192.168.0.1", 30080)).unwrap(),
