@@ -250,6 +250,8 @@ enum Meant {
     To(BTreeSet<usize>),
     Rejected,
     Dropped,
+    /// One of the two: which one, for a client that may not ask where nobody would answer, is left open.
+    Refused,
     /// No proxy's business.
     NotServed,
 }
@@ -283,7 +285,10 @@ impl World {
                 .iter()
                 .any(|range| range.parse::<ipnet::IpNet>().unwrap().contains(&source))
         }) {
-            return Meant::Dropped;
+            return match self.cluster_endpoints(&service.endpoints, node).is_empty() {
+                true => Meant::Refused,
+                false => Meant::Dropped,
+            };
         }
         // Whoever is on the node itself uses policy Cluster for external addresses: only traffic from outside is external.
         let from_here = matches!(client, Client::Pod(on) | Client::Node(on) if on == node);
@@ -388,7 +393,9 @@ fn check(world: &World) -> Result<(), TestCaseError> {
                     // Kubernetes serves these; we need a node port for them, see README, Limits.
                     let portless = matches!((client, address), (Client::Outside(..), Address::External))
                         && service.kind == "ClusterIP";
-                    let left_out = led || (elsewhere || portless) && service.external_local;
+                    let left_out = led
+                        || elsewhere && service.external_local
+                        || portless && (service.external_local || service.internal_local);
                     if !left_out {
                         asked.push((service, client, address));
                     }
@@ -416,6 +423,7 @@ fn check(world: &World) -> Result<(), TestCaseError> {
             }
             Meant::Rejected => prop_assert_eq!(outcome, "rejected", "{}", told),
             Meant::Dropped => prop_assert_eq!(outcome, "dropped", "{}", told),
+            Meant::Refused => prop_assert!(["rejected", "dropped"].contains(&outcome), "{}", told),
             Meant::NotServed => {
                 let backends = answer.get("backends").and_then(Value::as_array);
                 prop_assert!(backends.is_none_or(Vec::is_empty), "{}", told);

@@ -158,7 +158,10 @@ impl Kernel {
         let table = &self.side.nat;
         let to_vpp = self.leads_to_vpp(packet.dst);
         let of_family = |ip: &&IpAddr| ip.is_ipv6() == packet.dst.is_ipv6();
-        if to_vpp && translated && !table.kept.iter().any(|kept| kept.contains(packet.dst)) {
+        // Other nodes' VPPs answer past this kernel, so for them no address is kept.
+        let kept =
+            table.kept.iter().any(|kept| kept.contains(packet.dst)) && !table.nodes.contains(&packet.src);
+        if to_vpp && translated && !kept {
             packet.src = *table.addresses.iter().find(of_family).unwrap_or(&packet.src);
         }
         let away = !to_vpp && !self.addresses.contains(&packet.dst);
