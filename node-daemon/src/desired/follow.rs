@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use crds::VppServiceSliceSpec;
 use crds::net::{Cidr, Protocol};
-use crds::service_slice::TrafficPolicy;
 
 use super::service::{self, Surroundings};
 use super::{Desired, Inputs};
@@ -219,7 +218,7 @@ fn swap(desired: &mut Desired, old: Desired, new: Desired) -> Option<Followed> {
         let nat = &desired.host.nat;
         let is_used = |address: &IpAddr| {
             let mut targets = nat.entries.values().chain(nat.own.values().flatten());
-            is_stand_in(*address) && targets.any(|(target, _)| target == address)
+            service::is_stand_in(*address) && targets.any(|(target, _)| target == address)
         };
         let gone = old.host.vips.difference(&new.host.vips);
         let gone: Vec<IpAddr> = gone.copied().filter(|address| !is_used(address)).collect();
@@ -235,13 +234,6 @@ fn swap(desired: &mut Desired, old: Desired, new: Desired) -> Option<Followed> {
         desired.pending.extend(new.pending);
     }
     Some(Followed { keys, host })
-}
-
-fn is_stand_in(address: IpAddr) -> bool {
-    let policies = [TrafficPolicy::Cluster, TrafficPolicy::Local];
-    policies
-        .iter()
-        .any(|&policy| service::node_ports(policy, address.is_ipv6()) == address)
 }
 
 /// Whether all of `old` is in `all`, and what of `new` is not in `old` is not there.

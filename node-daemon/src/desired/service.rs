@@ -63,6 +63,14 @@ pub fn node_ports(policy: TrafficPolicy, ipv6: bool) -> IpAddr {
     }
 }
 
+/// Whether an address is one of those that stand for the node's.
+pub(super) fn is_stand_in(address: IpAddr) -> bool {
+    let policies = [TrafficPolicy::Cluster, TrafficPolicy::Local];
+    policies
+        .iter()
+        .any(|&policy| node_ports(policy, address.is_ipv6()) == address)
+}
+
 pub(super) fn add(inputs: &Inputs<'_>, out: &mut Desired) {
     if !inputs.local.cnat {
         if !inputs.cluster.services.is_empty() {
@@ -591,13 +599,7 @@ impl Adder<'_, '_> {
             .values()
             .flatten()
             .map(|(address, _)| *address);
-        let are_stand_ins = |address: &IpAddr| {
-            let policies = [TrafficPolicy::Cluster, TrafficPolicy::Local];
-            policies
-                .iter()
-                .any(|&policy| node_ports(policy, address.is_ipv6()) == *address)
-        };
-        let used: BTreeSet<IpAddr> = stand_ins.chain(own).filter(are_stand_ins).collect();
+        let used: BTreeSet<IpAddr> = stand_ins.chain(own).filter(|&each| is_stand_in(each)).collect();
         self.out.host.vips.extend(used);
     }
 }

@@ -1,7 +1,7 @@
 //! Following gives what computing everything gives.
 
 use crds::Backend;
-use crds::service_slice::{Frontend, FrontendKind, ServicePort};
+use crds::service_slice::{Frontend, FrontendKind, ServicePort, TrafficPolicy};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
