@@ -6,7 +6,7 @@
 //! has no way to keep a backend without new connections. So the scanner rests while there are such endpoints, for a
 //! time: sessions that are over stay in memory as long, and so do those of datagrams to endpoints that are gone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -67,13 +67,9 @@ impl Linger {
     }
 
     /// Forgets endpoints that are gone, or were waited for long enough; whether the scanner is to work.
-    fn revise<'a>(&mut self, listed: impl Iterator<Item = &'a IpAddr>, now: Instant) -> bool {
-        if !self.since.is_empty() {
-            let listed: BTreeSet<&IpAddr> = listed.collect();
-            self.since.retain(|address, since| {
-                listed.contains(address) && now.saturating_duration_since(*since) < PATIENCE
-            });
-        }
+    fn revise(&mut self, listed: impl Fn(&IpAddr) -> bool, now: Instant) -> bool {
+        self.since
+            .retain(|address, since| now.saturating_duration_since(*since) < PATIENCE && listed(address));
         if self.working_until.is_some_and(|until| now < until) || self.since.is_empty() {
             self.resting_since = None;
             return true;
@@ -98,9 +94,11 @@ impl Agent {
 
     /// Tells VPP's scanner whether to work, if that is not what it was told last.
     pub(super) async fn follow_scanner(&mut self, now: Instant) {
-        let slices = self.cluster.services.values();
-        let listed = slices.flat_map(|slice| slice.backends.iter().map(|backend| &backend.address));
-        let work = self.linger.revise(listed, now);
+        // Without an index what lingers is looked at with the next step, which computes one.
+        let index = self.index.as_ref();
+        let work = self
+            .linger
+            .revise(|address| index.is_none_or(|index| index.lists(address)), now);
         let Some(vpp) = self.vpp.as_ref().filter(|_| self.local.sinks) else {
             return;
         };
@@ -145,7 +143,7 @@ mod tests {
         let start = Instant::now();
         let (one, two): (IpAddr, IpAddr) = ("10.1.1.1".parse().unwrap(), "10.1.1.2".parse().unwrap());
         let mut linger = Linger::default();
-        assert!(linger.revise([].iter(), start), "nothing lingers");
+        assert!(linger.revise(|_| false, start), "nothing lingers");
         assert!(!linger.note(
             &update(Protocol::Udp, &["10.1.1.1", "10.1.1.2"], &["10.1.1.2"]),
             start
@@ -155,18 +153,18 @@ mod tests {
             start
         ));
         assert!(
-            !linger.revise([one, two].iter(), start),
+            !linger.revise(|each| [one, two].contains(each), start),
             "it terminates, or is not ready"
         );
-        assert!(linger.revise([two].iter(), start), "it is gone");
+        assert!(linger.revise(|each| *each == two, start), "it is gone");
         // An endpoint that stays without being ready is not waited for for ever.
         linger.note(&update(Protocol::Tcp, &["10.1.1.1"], &["169.254.0.4"]), start);
-        assert!(!linger.revise([one].iter(), start + PATIENCE / 2));
-        assert!(linger.revise([one].iter(), start + PATIENCE));
+        assert!(!linger.revise(|each| *each == one, start + PATIENCE / 2));
+        assert!(linger.revise(|each| *each == one, start + PATIENCE));
         // Ready again, it is as any other.
         linger.note(&update(Protocol::Tcp, &["10.1.1.1"], &["169.254.0.4"]), start);
         assert!(!linger.note(&update(Protocol::Tcp, &["169.254.0.4"], &["10.1.1.1"]), start));
-        assert!(linger.revise([one].iter(), start));
+        assert!(linger.revise(|each| *each == one, start));
         // What stands for no endpoint has no connections.
         assert!(!linger.note(&update(Protocol::Tcp, &["169.254.0.4"], &["10.1.1.1"]), start));
     }
@@ -184,7 +182,7 @@ mod tests {
             let listed: Vec<IpAddr> = (0..=minute)
                 .map(|n| format!("10.1.{n}.1").parse().unwrap())
                 .collect();
-            worked += u64::from(linger.revise(listed.iter(), now));
+            worked += u64::from(linger.revise(|each| listed.contains(each), now));
         }
         assert_eq!(worked, WORK.as_secs() / 60);
     }

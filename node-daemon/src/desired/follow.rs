@@ -6,6 +6,7 @@
 //! that decides them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -36,6 +37,8 @@ pub struct ServiceIndex {
     slices: HashMap<String, BTreeSet<String>>,
     /// How many Services claim an address or a node port.
     claims: HashMap<Claim, u32>,
+    /// How many times an address is a backend's, whether it gets connections or not.
+    listed: HashMap<IpAddr, u32>,
     /// Prefixes of all nodes' pods.
     pods: BTreeSet<Cidr>,
 }
@@ -58,6 +61,15 @@ fn claims(slice: &VppServiceSliceSpec) -> Vec<Claim> {
     addresses.chain(ports).chain(checks).collect()
 }
 
+fn drop_one<K: Eq + Hash>(counts: &mut HashMap<K, u32>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
 impl ServiceIndex {
     /// The index of these inputs.
     pub fn new(inputs: &Inputs<'_>) -> Self {
@@ -77,6 +89,9 @@ impl ServiceIndex {
         for claim in claims(slice) {
             *self.claims.entry(claim).or_default() += 1;
         }
+        for backend in &slice.backends {
+            *self.listed.entry(backend.address).or_default() += 1;
+        }
     }
 
     fn remove(&mut self, key: &str, slice: &VppServiceSliceSpec) {
@@ -88,13 +103,16 @@ impl ServiceIndex {
             }
         }
         for claim in claims(slice) {
-            if let Some(count) = self.claims.get_mut(&claim) {
-                *count -= 1;
-                if *count == 0 {
-                    self.claims.remove(&claim);
-                }
-            }
+            drop_one(&mut self.claims, &claim);
         }
+        for backend in &slice.backends {
+            drop_one(&mut self.listed, &backend.address);
+        }
+    }
+
+    /// Whether an address is a backend's in any slice.
+    pub fn lists(&self, address: &IpAddr) -> bool {
+        self.listed.contains_key(address)
     }
 
     /// Brings `desired`, which was computed from the same inputs with `moved` as it was, up to `inputs`.
