@@ -13,6 +13,7 @@ use crds::service_chain::FailurePolicy;
 use crds::service_slice::{ServicePort, TrafficPolicy};
 use crds::vpp_config::FunctionInterface;
 use crds::{PolicyAction, PolicyTier};
+use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
 /// A name or another short text: up to 23 bytes are in place, longer texts are shared by copies.
@@ -154,6 +155,8 @@ pub struct Pod {
     pub ready: bool,
     /// Whether deletion has begun.
     pub terminating: bool,
+    /// When its node's kubelet took it on (`status.startTime`): before it got an address.
+    pub started: Option<Timestamp>,
     /// Named container ports, restartable init containers' included; sorted.
     pub ports: Vec<NamedPort>,
     /// How `eth0` is attached, from the annotation [`crate::k8s::INTERFACE_ANNOTATION`].
@@ -171,6 +174,19 @@ impl Pod {
     /// Whether selectors may select the pod: it has a network of its own and may still use it.
     pub fn selectable(&self) -> bool {
         !self.host_network && self.phase == PodPhase::Active
+    }
+
+    /// Whether an address that both have is this pod's: a node gives it to another pod as soon as
+    /// the one before has gone, which the API may tell later. The one that began last has it.
+    pub fn succeeds(&self, other: &Self) -> bool {
+        let Self {
+            namespace,
+            name,
+            uid,
+            started,
+            ..
+        } = self;
+        (started, uid, namespace, name) > (&other.started, &other.uid, &other.namespace, &other.name)
     }
 }
 

@@ -273,9 +273,9 @@ pub(crate) type Seat = (PodBinding, Arc<Bound>);
 /// A pod's place in its node's configuration, its directions still open.
 pub(crate) fn binding(pod: &Pod, function: Option<&Cnf>) -> PodBinding {
     PodBinding {
-        namespace: pod.namespace.to_string(),
-        name: pod.name.to_string(),
-        uid: pod.uid.to_string(),
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
         interface: pod.interface,
         ingress: None,
         egress: None,

@@ -254,8 +254,8 @@ impl Bound {
                     continue;
                 }
                 binding.policies.push(PolicyRef {
-                    namespace: namespace.to_string(),
-                    name: name.to_string(),
+                    namespace: namespace.clone(),
+                    name: name.clone(),
                 });
                 *before += usize::from(!baseline);
             }

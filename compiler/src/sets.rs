@@ -2,6 +2,7 @@
 //! same thing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crds::net::Cidr;
 use crds::policy::MAX_SET_MEMBERS;
@@ -217,15 +218,16 @@ impl<'c> Sets<'c> {
     /// Fills the sets with what they stand for and cuts them into slices.
     pub fn finish(self) -> BTreeMap<ObjectKey, Compiled<VppAddressSetSpec>> {
         let sets = self.names.iter();
+        let holders = holders(self.cluster);
         let slices = sets.flat_map(|(key, set)| {
             let name = ObjectKey::new(set.namespace.as_str(), set.name.as_str());
-            slices(key, &name, &self.members(key))
+            slices(key, &name, &self.members(key, &holders))
         });
         slices.collect()
     }
 
     /// Sorted and disjoint.
-    fn members(&self, key: &SetKey) -> Vec<Cidr> {
+    fn members(&self, key: &SetKey, holders: &BTreeMap<IpAddr, &Pod>) -> Vec<Cidr> {
         let (own, pods, namespaces, without, port) = match key {
             SetKey::Block(prefixes) => return prefixes::union(prefixes),
             SetKey::Nodes(nodes) => return node_addresses(self.cluster, nodes),
@@ -242,8 +244,23 @@ impl<'c> Sets<'c> {
             .iter()
             .flat_map(|(pods, spaces)| select(self.cluster, own, pods, spaces.as_ref()));
         let selected = select(self.cluster, own, pods, namespaces.as_ref());
-        addresses(selected, excluded, port.as_ref())
+        let holds = |pod: &Pod, ip: &IpAddr| holders.get(ip).is_some_and(|holder| !holder.succeeds(pod));
+        addresses(selected, excluded, port.as_ref(), holds)
     }
+}
+
+/// The pod whose an address is, if several are said to have it.
+fn holders(cluster: &Cluster) -> BTreeMap<IpAddr, &Pod> {
+    let mut holders: BTreeMap<IpAddr, &Pod> = BTreeMap::new();
+    for pod in cluster.pods().filter(|pod| pod.selectable()) {
+        for ip in &pod.ips {
+            let holder = holders.entry(*ip).or_insert(pod);
+            if pod.succeeds(holder) {
+                *holder = pod;
+            }
+        }
+    }
+    holders
 }
 
 /// All addresses of the nodes with these labels, as the fewest prefixes.
@@ -253,17 +270,24 @@ pub(crate) fn node_addresses(cluster: &Cluster, nodes: &Selector) -> Vec<Cidr> {
     prefixes::union(&addresses.collect::<Vec<_>>())
 }
 
-/// Addresses of pods that have the port and are not excluded, sorted, each once.
+/// Addresses that pods hold which have the port and are not excluded, sorted, each once.
 pub(crate) fn addresses<'p>(
     selected: impl Iterator<Item = &'p Pod>,
     excluded: impl Iterator<Item = &'p Pod>,
     port: Option<&NamedPort>,
+    holds: impl Fn(&Pod, &IpAddr) -> bool,
 ) -> Vec<Cidr> {
     let excluded: BTreeSet<&str> = excluded.map(|pod| pod.uid.as_str()).collect();
     let has_port = |pod: &Pod| port.is_none_or(|port| pod.ports.contains(port));
     let mut members: Vec<Cidr> = selected
         .filter(|pod| !excluded.contains(pod.uid.as_str()) && has_port(pod))
-        .flat_map(|pod| pod.ips.iter().copied().map(Cidr::host))
+        .flat_map(|pod| {
+            pod.ips
+                .iter()
+                .filter(|ip| holds(pod, ip))
+                .copied()
+                .map(Cidr::host)
+        })
         .collect();
     members.sort_unstable();
     members.dedup();

@@ -510,7 +510,7 @@ status: {{phase: {phase}, podIPs: [{{ip: 10.1.0.77}}]}}"
 
 #[test]
 fn row_17_of_two_pods_on_one_address_neither_is_forgotten() {
-    // The old pod is still going while its address is seen at another; each counts by its own labels until it ends.
+    // The old pod is still going while its address is seen at another; whichever ends, the other has it.
     let spec = "{podSelector: {matchLabels: {app: api}}, ingress: [{from: [{podSelector: {matchLabels: {job: x}}}]}]}";
     let pod = |name: &str, meta: &str| {
         format!(
@@ -532,6 +532,34 @@ status: {{phase: Running, podIPs: [{{ip: 10.1.0.77}}]}}"
             cluster.remove_pod(&key("shop", name));
             let output = compile(&cluster, &Settings::default());
             rows(&output, &[("10.1.0.77", "api", Tcp, 80, member)]);
+        }
+    }
+}
+
+/// The notes' row 17: the newest one that runs has the address, whoever is read first.
+#[test]
+fn row_17_of_two_pods_on_one_address_the_newest_has_it() {
+    let spec = "{podSelector: {matchLabels: {app: api}}, ingress: [{from: [{podSelector: {matchLabels: {job: x}}}]}]}";
+    let pod = |name: &str, job: &str, started: &str| {
+        format!(
+            "kind: Pod
+metadata: {{namespace: shop, name: {name}, uid: {name}, labels: {{job: {job}}}}}
+spec: {{nodeName: n1, containers: []}}
+status: {{phase: Running, startTime: '{started}', podIPs: [{{ip: 10.1.0.77}}]}}"
+        )
+    };
+    let (early, late) = ("2026-01-01T09:59:59Z", "2026-01-01T10:00:00Z");
+    // Names, and UIDs with them, sort the other way than times do.
+    for (old, new) in [("p1", "p2"), ("p2", "p1")] {
+        for (olds, news, member) in [("x", "other", false), ("other", "x", true)] {
+            let pods = format!("{}\n---\n{}", pod(old, olds, early), pod(new, news, late));
+            let mut cluster = cluster(&format!("{WORLD}\n---\n{}\n---\n{pods}", policy("p", spec)));
+            let output = compile(&cluster, &Settings::default());
+            rows(&output, &[("10.1.0.77", "api", Tcp, 80, member)]);
+            // If it was the newest that went, the address is the older one's again.
+            cluster.remove_pod(&key("shop", new));
+            let output = compile(&cluster, &Settings::default());
+            rows(&output, &[("10.1.0.77", "api", Tcp, 80, !member)]);
         }
     }
 }

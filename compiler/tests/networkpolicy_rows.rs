@@ -262,6 +262,7 @@ const ROWS: [Row; 20] = [
                     "row_17_finished_pods_leave_their_sets_and_terminating_ones_stay",
                     "row_17_an_address_used_again_belongs_to_its_new_holder",
                     "row_17_of_two_pods_on_one_address_neither_is_forgotten",
+                    "row_17_of_two_pods_on_one_address_the_newest_has_it",
                 ],
             ),
             (PACKETS, &["packets_do_what_the_api_says"]),

@@ -35,8 +35,8 @@ macro_rules! reference {
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 let (namespace, name) = $crate::reference::split(text)?;
                 Ok(Self {
-                    namespace: namespace.to_owned(),
-                    name: name.to_owned(),
+                    namespace: namespace.into(),
+                    name: name.into(),
                 })
             }
         }

@@ -7,6 +7,7 @@ use kube::CustomResource;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::cnf::{Forwarding, InterfaceKind, InterfaceRole};
 use crate::net::{Cidr, PortMatch};
@@ -185,11 +186,14 @@ pub enum TransportMode {
 #[serde(rename_all = "camelCase")]
 pub struct PodBinding {
     /// Namespace of the pod.
-    pub namespace: String,
+    #[schemars(with = "String")]
+    pub namespace: SmolStr,
     /// Name of the pod.
-    pub name: String,
+    #[schemars(with = "String")]
+    pub name: SmolStr,
     /// UID of the pod: the same name later is another pod.
-    pub uid: String,
+    #[schemars(with = "String")]
+    pub uid: SmolStr,
     /// How `eth0` is attached.
     #[serde(default, skip_serializing_if = "is_default")]
     pub interface: InterfaceKind,
@@ -238,9 +242,9 @@ impl DirectionBinding {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyRef {
     /// Namespace of the VppPolicy.
-    pub namespace: String,
+    pub namespace: SmolStr,
     /// Name of the VppPolicy.
-    pub name: String,
+    pub name: SmolStr,
 }
 
 reference!(PolicyRef, "PolicyRef", "NAMESPACE/NAME of a VppPolicy.");

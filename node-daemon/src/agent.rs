@@ -373,7 +373,7 @@ impl Agent {
     /// detached.
     fn retain_bindings(&mut self, mut before: VppConfigSpec) {
         for binding in std::mem::take(&mut before.pods) {
-            let uid = binding.uid.clone();
+            let uid = binding.uid.to_string();
             self.retained
                 .entry(uid)
                 .or_insert_with(|| Retained::of(binding, &before));

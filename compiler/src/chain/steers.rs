@@ -32,7 +32,11 @@ impl Steer {
         let mut steer = self.steer.clone();
         if let SteerPoint::Pods(places) = &mut steer.at {
             let pods = (0..).zip(pods);
-            let taken = pods.filter(|(_, pod)| self.uids.binary_search(&pod.uid).is_ok());
+            let taken = pods.filter(|(_, pod)| {
+                self.uids
+                    .binary_search_by(|uid| uid.as_str().cmp(&pod.uid))
+                    .is_ok()
+            });
             places.extend(taken.map(|(place, _)| place));
         }
         steer

@@ -549,7 +549,9 @@ impl Index {
                 SetKey::Pods { port, .. } => {
                     let selected = set.group.into_iter().flat_map(members_of);
                     let excluded = set.without.iter().copied().flat_map(members_of);
-                    addresses(selected, excluded, port.as_ref())
+                    addresses(selected, excluded, port.as_ref(), |pod, ip| {
+                        self.pods.holds(pod, ip)
+                    })
                 }
             };
             let slices = slices(&set.key, &set.name, &members);

@@ -1,6 +1,8 @@
 //! Pods in the index: which groups each is in, and which are on a node.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Before;
@@ -26,6 +28,43 @@ pub struct Pods {
     free: Vec<Slot>,
     /// Pods that have a network on a node, sorted by key, by node name.
     on: HashMap<Name, Vec<Slot>>,
+    holders: Holders,
+}
+
+/// Which pods are said to have an address: one, or for a while one that has gone as well.
+#[derive(Debug, Default)]
+struct Holders {
+    one: HashMap<IpAddr, Slot>,
+    /// Where it is more than one; they are not in `one`.
+    many: HashMap<IpAddr, BTreeSet<Slot>>,
+}
+
+impl Holders {
+    /// One more has it. Those that have it too are added to `others`.
+    fn add(&mut self, ip: IpAddr, slot: Slot, others: &mut BTreeSet<Slot>) {
+        if let Some(all) = self.many.get_mut(&ip) {
+            others.extend(all.iter());
+            all.insert(slot);
+        } else if let Some(first) = self.one.insert(ip, slot).filter(|first| *first != slot) {
+            self.one.remove(&ip);
+            self.many.insert(ip, BTreeSet::from([first, slot]));
+            others.insert(first);
+        }
+    }
+
+    /// One has it no more. Those that still have it are added to `others`.
+    fn remove(&mut self, ip: IpAddr, slot: Slot, others: &mut BTreeSet<Slot>) {
+        let Some(all) = self.many.get_mut(&ip) else {
+            self.one.remove(&ip);
+            return;
+        };
+        all.remove(&slot);
+        others.extend(all.iter());
+        if let (1, Some(last)) = (all.len(), all.first()) {
+            self.one.insert(ip, *last);
+            self.many.remove(&ip);
+        }
+    }
 }
 
 /// The node where a pod has a network of its own.
@@ -43,6 +82,29 @@ impl Pods {
     pub fn on(&self, node: &str) -> impl Iterator<Item = &Indexed> {
         let slots = self.on.get(node).into_iter().flatten();
         slots.filter_map(|slot| self.get(*slot))
+    }
+
+    /// Whether an address of the pod is still its own.
+    pub fn holds(&self, pod: &Pod, ip: &IpAddr) -> bool {
+        let others = self.holders.many.get(ip).into_iter().flatten();
+        let mut others = others.filter_map(|slot| self.get(*slot));
+        !others.any(|other| other.pod.succeeds(pod))
+    }
+
+    /// A pod's addresses may be others', or those of others its own.
+    fn reassign(&mut self, slot: Slot, old: &[IpAddr], now: &[IpAddr], groups: &Groups, work: &mut Work) {
+        let mut others = BTreeSet::new();
+        for ip in old {
+            self.holders.remove(*ip, slot, &mut others);
+        }
+        for ip in now {
+            self.holders.add(*ip, slot, &mut others);
+        }
+        for other in others.into_iter().filter_map(|other| self.get(other)) {
+            for group in other.groups.iter().filter_map(|id| groups.group(*id)) {
+                work.touch(group, false);
+            }
+        }
     }
 
     fn slot(&mut self, key: &ObjectKey, pod: &Arc<Pod>) -> Slot {
@@ -63,11 +125,16 @@ impl Pods {
 
     /// Where a pod is, or would be, among those of a node.
     fn seat(&self, on: &[Slot], key: &ObjectKey) -> Result<usize, usize> {
-        on.binary_search_by(|slot| {
+        let order = |slot: &Slot| {
             let pod = self.get(*slot).map(|indexed| &indexed.pod);
             let has = pod.map(|pod| (pod.namespace.as_str(), pod.name.as_str()));
             has.cmp(&Some((key.namespace.as_str(), key.name.as_str())))
-        })
+        };
+        // Pods that are all new come in order of their keys.
+        match on.last().map(order) {
+            None | Some(Ordering::Less) => Err(on.len()),
+            Some(_) => on.binary_search_by(order),
+        }
     }
 
     /// Brings a pod's groups and node up to date, and tells what that touches.
@@ -104,7 +171,13 @@ impl Pods {
             _ => false,
         };
         let same_ports = same(|a, b| a.ports == b.ports);
-        let same_member = same_ports && same(|a, b| a.ips == b.ips && a.uid == b.uid);
+        let same_holder = same(|a, b| a.ips == b.ips && a.uid == b.uid && a.started == b.started);
+        let same_member = same_ports && same_holder;
+        if !same_holder || old.is_some_and(Pod::selectable) != now.is_some_and(Pod::selectable) {
+            let ips = |pod: Option<&Pod>| pod.filter(|pod| pod.selectable()).map(|pod| pod.ips.clone());
+            let (old, now) = (ips(old).unwrap_or_default(), ips(now).unwrap_or_default());
+            self.reassign(slot, &old, &now, groups, work);
+        }
         let mut same_subject = true;
         for id in &left {
             let stays = joined.binary_search(id).is_ok();
@@ -134,27 +207,34 @@ impl Pods {
 
         let (from, to) = (place(old), place(now));
         if from != to {
-            if let Some(node) = from
-                && let Some(mut pods) = self.on.remove(node)
-            {
+            if let Some(node) = from {
+                let mut pods = self.on.get_mut(node).map(std::mem::take).unwrap_or_default();
                 if let Ok(at) = self.seat(&pods, key) {
                     pods.remove(at);
                 }
-                if !pods.is_empty() {
-                    self.on.insert(node.clone(), pods);
+                match self.on.get_mut(node) {
+                    Some(of_node) if !pods.is_empty() => *of_node = pods,
+                    _ => drop(self.on.remove(node)),
                 }
             }
             if let Some(node) = to {
-                let mut pods = self.on.remove(node).unwrap_or_default();
+                let mut pods = self.on.get_mut(node).map(std::mem::take).unwrap_or_default();
                 if let Err(at) = self.seat(&pods, key) {
                     pods.insert(at, slot);
                 }
-                self.on.insert(node.clone(), pods);
+                match self.on.get_mut(node) {
+                    Some(of_node) => *of_node = pods,
+                    None => drop(self.on.insert(node.clone(), pods)),
+                }
             }
         }
         let same_binding = from == to && same(|a, b| a.uid == b.uid && a.interface == b.interface);
         if !(same_binding && same_subject) {
-            work.nodes.extend(from.into_iter().chain(to).cloned());
+            for node in from.into_iter().chain(to) {
+                if !work.nodes.contains(node) {
+                    work.nodes.insert(node.clone());
+                }
+            }
         }
         if now.is_none() {
             self.slots.remove(key);

@@ -11,6 +11,7 @@ use crds::service_slice::ServicePort;
 use crds::vpp_config::FunctionInterface;
 use crds::{PolicyAction, PolicyTier};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use k8s_openapi::jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
@@ -137,6 +138,9 @@ impl Dice<'_> {
             },
             ready: !self.rarely(),
             terminating: self.rarely(),
+            started: self
+                .pick(&[None, Some(1), Some(2)])
+                .map(|second| Timestamp::constant(second, 0)),
             ports,
             interface: self.pick(&[InterfaceKind::Tap, InterfaceKind::Tap, InterfaceKind::Veth]),
             problems: if self.rarely() { vec![problem] } else { Vec::new() },

@@ -9,7 +9,7 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::networking::v1 as networking;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -87,6 +87,8 @@ pub struct PodStatus {
     pub pod_ip: Option<Name>,
     /// Conditions.
     pub conditions: Option<Vec<Condition>>,
+    /// When the kubelet took the pod on.
+    pub start_time: Option<Time>,
 }
 
 /// An address of a Pod.

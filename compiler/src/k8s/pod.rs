@@ -44,6 +44,7 @@ pub fn pod(pod: &lean::Pod) -> Pod {
         },
         ready: is_ready(status),
         terminating: pod.terminating,
+        started: status.start_time.as_ref().map(|time| time.0),
         ports: named_ports(spec),
         interface,
         problems,

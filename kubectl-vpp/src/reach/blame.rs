@@ -149,8 +149,8 @@ impl Blame {
         let mut policies = HashMap::new();
         for policy in cluster.policies() {
             let reference = PolicyRef {
-                namespace: policy.namespace.to_string(),
-                name: policy.name.to_string(),
+                namespace: policy.namespace.clone(),
+                name: policy.name.clone(),
             };
             let hash = crds::revision::short_hash(&reference)[..10].to_owned();
             policies.insert(hash, policy.key());
@@ -274,7 +274,7 @@ impl Blame {
 
     /// The rule of a policy that became this compiled rule of it.
     fn tier_rule(&self, policy: &PolicyRef, direction: Direction, compiled: usize) -> String {
-        let key = ObjectKey::new(&policy.namespace, &policy.name);
+        let key = ObjectKey::new(policy.namespace.clone(), policy.name.clone());
         let word = direction.word();
         let rules = self.rules.get(&(key.clone(), direction));
         let mut before = 0;

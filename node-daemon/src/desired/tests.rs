@@ -107,7 +107,7 @@ impl World {
         self.spec.pods.push(PodBinding {
             namespace: "default".into(),
             name: name.into(),
-            uid: uid.clone(),
+            uid: uid.as_str().into(),
             ..binding.clone()
         });
         let attachment = Attachment {
@@ -671,8 +671,8 @@ fn one_acl_serves_all_pods_and_tags_fit() {
     let mut world = World::new();
     let long = "x".repeat(63);
     let policy = PolicyRef {
-        namespace: long.clone(),
-        name: "y".repeat(253),
+        namespace: long.as_str().into(),
+        name: "y".repeat(253).into(),
     };
     let spec = VppPolicySpec {
         ingress: vec![accept(None, None)],

@@ -64,8 +64,8 @@ impl Pod {
     pub fn binding(&self) -> PodBinding {
         PodBinding {
             namespace: "default".into(),
-            name: self.name.clone(),
-            uid: self.uid.clone(),
+            name: self.name.as_str().into(),
+            uid: self.uid.as_str().into(),
             ..PodBinding::default()
         }
     }

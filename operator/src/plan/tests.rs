@@ -212,9 +212,9 @@ fn a_failed_write_waits_longer_each_time_but_news_is_tried_at_once() {
 #[test]
 fn sizes_are_told_and_refused() {
     let binding = PodBinding {
-        namespace: "n".repeat(63),
-        name: "p".repeat(253),
-        uid: "u".repeat(36),
+        namespace: "n".repeat(63).into(),
+        name: "p".repeat(253).into(),
+        uid: "u".repeat(36).into(),
         ..PodBinding::default()
     };
     // Each binding is some 420 bytes of JSON.
@@ -283,7 +283,7 @@ fn what_is_too_large_is_told_as_long_as_it_is() {
     let config = output.configs.get_mut("node-1").unwrap();
     config.spec.pods = vec![
         PodBinding {
-            name: "p".repeat(253),
+            name: "p".repeat(253).into(),
             ..PodBinding::default()
         };
         3000

@@ -282,7 +282,7 @@ fn bound(case: &Case) -> (World, DirectionBinding) {
             world.cluster.policies.insert(format!("default/{name}"), spec);
             binding.policies.push(PolicyRef {
                 namespace: "default".into(),
-                name,
+                name: name.into(),
             });
         }
     }
