@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             policies_hold_at_a_pods_first_packet,
             a_chain_leads_through_a_functions_deployment,
             pods_on_their_nodes_network_are_clients_and_servers,
+            a_port_of_a_node_leads_to_the_pod_that_has_it,
             replacing_the_daemons_leaves_connections_alone,
             a_daemons_token_speaks_for_its_node_alone,
             the_table_of_nodes_is_true,
@@ -289,6 +290,53 @@ async fn pods_on_their_nodes_network_are_clients_and_servers(cluster: &mut Clust
         cluster
             .expect_answers(space, &format!("deploy/{name}"), &to, true)
             .await?;
+    }
+    Ok(())
+}
+
+async fn a_port_of_a_node_leads_to_the_pod_that_has_it(cluster: &mut Cluster) -> Result<()> {
+    let space = "host-port";
+    let with_port = |name: &str| {
+        let mut deployment = only_on(servers(space, name, 1), "node-1");
+        let pod = &mut deployment["spec"]["template"]["spec"];
+        pod["containers"][0]["ports"] = json!([{"name": "http", "containerPort": 80, "hostPort": 18081}]);
+        deployment["spec"]["strategy"] = json!({"type": "Recreate"});
+        deployment
+    };
+    let mut host = client(space, "host", Some("node-2"));
+    host["spec"]["hostNetwork"] = json!(true);
+    let objects = [
+        with_port("web"),
+        client(space, "near", Some("node-1")),
+        client(space, "far", Some("node-2")),
+        host,
+    ];
+    deploy(cluster, space, &objects).await?;
+    let port = |number: u8| -> Result<String> {
+        Ok(format!("{}:18081", cluster.machine(number)?.addresses().host4()))
+    };
+    let clients = ["near", "far", "host"];
+    for from in clients {
+        cluster.expect_answers(space, from, &port(1)?, true).await?;
+        // It is a port of that node alone.
+        cluster.expect_answers(space, from, &port(2)?, false).await?;
+    }
+    // A rollout frees the port and takes it again.
+    cluster
+        .kubectl()
+        .run(&["-n", space, "rollout", "restart", "deployment/web"])
+        .await?;
+    cluster.wait_rollout(space, "deployment").await?;
+    for from in clients {
+        cluster.expect_answers(space, from, &port(1)?, true).await?;
+    }
+    cluster
+        .kubectl()
+        .run(&["-n", space, "scale", "deployment/web", "--replicas=0"])
+        .await?;
+    cluster.wait_rollout(space, "deployment").await?;
+    for from in clients {
+        cluster.expect_answers(space, from, &port(1)?, false).await?;
     }
     Ok(())
 }

@@ -181,7 +181,6 @@ pub fn down() -> run::Removed {
 }
 
 fn enough_memory(nodes: u8) -> Result<()> {
-    let needed = MEMORY.0 + MEMORY.1 * u64::from(nodes);
     let text = fs::read_to_string("/proc/meminfo")?;
     let available = text
         .lines()
@@ -194,6 +193,11 @@ fn enough_memory(nodes: u8) -> Result<()> {
         })
         .context("/proc/meminfo does not say what is available")?
         / 1024;
+    judge_memory(nodes, available)
+}
+
+fn judge_memory(nodes: u8, available: u64) -> Result<()> {
+    let needed = MEMORY.0 + MEMORY.1 * u64::from(nodes);
     ensure!(
         available >= needed,
         "{nodes} nodes need about {needed} MiB of memory and {available} MiB are available; NODES=… takes fewer nodes"
@@ -203,7 +207,13 @@ fn enough_memory(nodes: u8) -> Result<()> {
 
 fn enough_room(dir: &Path) -> Result<()> {
     let room = statvfs(dir).with_context(|| format!("looking at {}", dir.display()))?;
-    let free = room.blocks_available() * room.fragment_size() / (1024 * 1024);
+    judge_room(
+        dir,
+        room.blocks_available() * room.fragment_size() / (1024 * 1024),
+    )
+}
+
+fn judge_room(dir: &Path, free: u64) -> Result<()> {
     ensure!(
         free >= ROOM,
         "{} has {free} MiB free and a cluster needs {ROOM} there: make room on that file system",
@@ -237,3 +247,25 @@ pub async fn up(nodes: u8, options: &Options, mut say: impl FnMut(&str)) -> Resu
 
 /// How long a test waits for a pod; a busy machine takes its time.
 pub const POD_PATIENCE: Duration = Duration::from_secs(90);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_short_is_said_with_what_to_do() {
+        assert!(judge_memory(2, 2600).is_ok());
+        let error = judge_memory(3, 2600).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "3 nodes need about 3300 MiB of memory and 2600 MiB are available; NODES=… takes fewer nodes"
+        );
+        let dir = Path::new("/run/here");
+        assert!(judge_room(dir, ROOM).is_ok());
+        let error = judge_room(dir, 12).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "/run/here has 12 MiB free and a cluster needs 500 there: make room on that file system"
+        );
+    }
+}
