@@ -115,7 +115,7 @@ impl Vpp {
                     sender: (own_mac, arp.target.1),
                     target: (sender_mac, arp.sender.1),
                 };
-                self.interface_output(w, rx, rx, reply.frame(sender_mac));
+                self.interface_output(w, rx, rx, reply.frame_like(sender_mac, data));
             }
             _ => self.drop_packet(w, rx, "arp-reply", "unknown operation"),
         }
