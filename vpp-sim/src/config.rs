@@ -26,6 +26,10 @@ pub struct Options {
     #[arg(long)]
     pub acl_reclassify_sessions: bool,
 
+    /// Where memif's control sockets of relative names are, as VPP's `unix { runtime-dir }`.
+    #[arg(long, value_name = "PATH", default_value = "/run/vpp")]
+    pub runtime_dir: String,
+
     /// Whose messages to offer: 25.10, 26.02 or 26.06.
     #[arg(long, value_name = "RELEASE", default_value_t)]
     pub release: Release,
@@ -61,6 +65,7 @@ impl Options {
             unix_start: std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
                 .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)),
+            runtime_dir: self.runtime_dir.clone(),
         }
     }
 

@@ -29,7 +29,7 @@ const NEEDED: &[(&str, &str, &[&str], &str)] = &[
     ("tapv2 v2 and v3", "tapv2", &["tap_create_v2", "tap_create_v3", "tap_delete_v2", "sw_interface_tap_v2_dump"], "a_tap_opens_its_host_side_and_is_listed_as_asked"),
     ("af_packet v2 and v3", "af_packet", &["af_packet_create_v2", "af_packet_create_v3", "af_packet_delete", "af_packet_dump"], "af_packet_is_known_by_its_host_device"),
     ("af_xdp v3", "af_xdp", &["af_xdp_create_v3", "af_xdp_delete"], "queues_modes_and_placements"),
-    ("memif", "memif", &["memif_socket_filename_add_del_v2", "memif_socket_filename_dump", "memif_create_v2", "memif_delete", "memif_dump"], "memif_interfaces_wait_for_their_peer"),
+    ("memif", "memif", &["memif_socket_filename_add_del_v2", "memif_socket_filename_dump", "memif_create_v2", "memif_delete", "memif_dump"], "a_memif_master_and_another_dataplane_talk"),
     ("loopback", "interface", &["create_loopback", "create_loopback_instance", "delete_loopback"], "interfaces_have_vpps_names_indices_and_events"),
     ("vxlan v3", "vxlan", &["vxlan_add_del_tunnel_v3", "vxlan_tunnel_v2_dump"], "pods_of_two_dataplanes_talk_over_vxlan"),
     ("ipip", "ipip", &["ipip_add_tunnel", "ipip_del_tunnel", "ipip_tunnel_dump"], "tunnels_join_two_nodes_over_either_underlay"),

@@ -22,9 +22,19 @@ pub enum Opened {
 #[derive(Clone, Debug, Default)]
 pub struct InProcessBackend {
     opened: Arc<Mutex<Vec<Opened>>>,
+    shares_memif: bool,
 }
 
 impl InProcessBackend {
+    /// One whose memifs are not played: their sockets and memory are real.
+    #[must_use]
+    pub fn with_memif() -> Self {
+        Self {
+            shares_memif: true,
+            ..Self::default()
+        }
+    }
+
     /// Everything opened so far, in order.
     #[must_use]
     pub fn opened(&self) -> Vec<Opened> {
@@ -56,6 +66,10 @@ impl Backend for InProcessBackend {
             request.host_if_name.clone(),
             1500,
         ))
+    }
+
+    fn plays_memif(&self) -> bool {
+        !self.shares_memif
     }
 }
 

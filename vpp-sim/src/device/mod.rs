@@ -78,6 +78,11 @@ pub trait Backend: Send {
     /// # Errors
     /// The step that failed; the host device keeps its state but for being up.
     fn open_af_packet(&mut self, request: &AfPacketRequest) -> Result<Attached, DeviceError>;
+
+    /// Whether memifs are played as well, and nothing is shared with other processes.
+    fn plays_memif(&self) -> bool {
+        false
+    }
 }
 
 /// Moves Ethernet frames to and from the host.

@@ -37,6 +37,11 @@ fn name(reason: &str) -> &str {
 }
 
 impl Vpp {
+    /// Counts what a device did with a packet, outside of the walk.
+    pub fn count_error(&mut self, node: &str, error: &str) {
+        self.errors.count(node, error);
+    }
+
     /// Error counters so far: node, error, packets.
     pub fn errors(&self) -> impl Iterator<Item = (&str, &str, u64)> {
         let nodes = self.errors.nodes.iter();

@@ -23,7 +23,7 @@ pub struct TapConfig {
     pub flags: u32,
 }
 
-/// Settings of a memif (control plane).
+/// Settings of a memif.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemifConfig {
     pub id: u32,
@@ -32,6 +32,10 @@ pub struct MemifConfig {
     pub role: u32,
     /// 0 ethernet, 1 ip, 2 punt/inject.
     pub mode: u32,
+    /// A slave's; 0 = 1.
+    pub rx_queues: u8,
+    /// A slave's; 0 = 1.
+    pub tx_queues: u8,
     /// Power of two; 0 = 1024.
     pub ring_size: u32,
     /// 0 = 2048.
@@ -101,6 +105,8 @@ pub struct Interface {
     pub admin_up: bool,
     /// Whether the device below has a carrier; the link is up when this and `admin_up` are.
     pub carrier: bool,
+    /// A memif whose peer came while it was down: VPP shows its link up until the next change of state.
+    pub link_while_down: bool,
     /// Hardware MTU.
     pub link_mtu: u16,
     /// L3, IPv4, IPv6, MPLS; 0 = inherit.
@@ -144,7 +150,8 @@ impl Interface {
 
     /// `if_status_flags`: 1 admin up, 2 link up.
     pub fn flags(&self) -> u32 {
-        u32::from(self.admin_up) | (u32::from(self.link_up()) << 1)
+        let link = self.link_up() || self.link_while_down;
+        u32::from(self.admin_up) | (u32::from(link) << 1)
     }
 
     /// Whether frames on it carry an Ethernet header.
@@ -218,6 +225,7 @@ impl Vpp {
             mac,
             admin_up: false,
             carrier,
+            link_while_down: false,
             link_mtu: ethernet_mtu,
             mtu: [u32::from(ethernet_mtu), 0, 0, 0],
             device_mtu: None,
@@ -274,6 +282,7 @@ impl Vpp {
     pub fn set_admin(&mut self, sw_if_index: u32, up: bool) -> OpResult {
         let interface = self.interface_mut(sw_if_index)?;
         let before = interface.flags();
+        interface.link_while_down &= interface.admin_up == up;
         interface.admin_up = up;
         let after = interface.flags();
         if before != after {
@@ -294,6 +303,8 @@ impl Vpp {
         let interface = self.interface_mut(sw_if_index)?;
         let before = interface.flags();
         interface.carrier = carrier;
+        interface.link_while_down =
+            carrier && !interface.admin_up && matches!(interface.kind, Kind::Memif(_));
         let after = interface.flags();
         if before != after {
             self.interface_event(sw_if_index, after, false);

@@ -88,6 +88,8 @@ pub struct Config {
     pub seed: u64,
     /// Unix time in nanoseconds at which `now` was 0: for the timestamps of WireGuard, which may never go back.
     pub unix_start: u64,
+    /// `unix { runtime-dir }`: where memif's sockets of relative names are.
+    pub runtime_dir: String,
 }
 
 impl Default for Config {
@@ -96,6 +98,7 @@ impl Default for Config {
             reclassify_sessions: true,
             seed: 0,
             unix_start: 0,
+            runtime_dir: "/run/vpp".to_owned(),
         }
     }
 }
@@ -157,6 +160,7 @@ impl Vpp {
     pub fn new(config: Config) -> Self {
         let mut acl = acl::AclPlugin::default();
         acl.reclassify = config.reclassify_sessions;
+        let memif = memif::Memif::new(&config.runtime_dir);
         let mut vpp = Self {
             config,
             interfaces: interface::Interfaces::default(),
@@ -169,7 +173,7 @@ impl Vpp {
             abf: abf::Abf::default(),
             l2: l2::L2::default(),
             bridges: bridge::Bridges::default(),
-            memif: memif::Memif::default(),
+            memif,
             features: feature::Features::default(),
             nat44: nat44::Nat44::default(),
             vxlan: vxlan::Vxlan::default(),

@@ -17,6 +17,7 @@ use super::tracer::Tracer;
 use super::{Identity, State};
 use crate::device::Fault;
 use crate::engine::{Family, Output, Prefix, Vpp};
+use crate::memif::{Change, Loss, Memifs};
 
 /// Everything behind the lock.
 pub struct Core {
@@ -24,6 +25,8 @@ pub struct Core {
     pub vpp: Vpp,
     pub clients: Clients,
     pub devices: Devices,
+    /// Absent where they are played.
+    pub memifs: Option<Memifs>,
     pub tracer: Tracer,
     pub identity: Identity,
     /// Routes marked by `ip_table_replace_begin` and not added again since, by table.
@@ -43,6 +46,7 @@ impl Core {
             vpp,
             clients: Clients::default(),
             devices,
+            memifs: None,
             tracer: Tracer::default(),
             identity,
             replacing: BTreeMap::new(),
@@ -91,6 +95,20 @@ impl Core {
         }
     }
 
+    /// Takes what memifs' sockets and rings have to say.
+    pub fn poll_memifs(&mut self) {
+        let changes = self.memifs.as_mut().map(Memifs::poll).unwrap_or_default();
+        for change in changes {
+            match change {
+                Change::Link(sw_if_index, up) => self.carrier(sw_if_index, up),
+                Change::Frame(sw_if_index, frame) => self.input(sw_if_index, &frame),
+                Change::BadDescriptors(count) => {
+                    (0..count).for_each(|_| self.vpp.count_error("memif-input", "bad_desc"));
+                }
+            }
+        }
+    }
+
     /// One received frame and everything it leads to.
     pub fn input(&mut self, sw_if_index: u32, frame: &[u8]) {
         let now = self.now();
@@ -109,13 +127,29 @@ impl Core {
         self.transmit(&outputs);
     }
 
-    fn transmit(&self, outputs: &[Output]) {
+    fn transmit(&mut self, outputs: &[Output]) {
         for output in outputs {
-            if let Some(device) = self.devices.get(output.sw_if_index)
-                && let Err(error) = device.transmit(&output.frame)
-            {
-                tracing::trace!(%error, sw_if_index = output.sw_if_index, "frame not sent");
+            if let Some(device) = self.devices.get(output.sw_if_index) {
+                if let Err(error) = device.transmit(&output.frame) {
+                    tracing::trace!(%error, sw_if_index = output.sw_if_index, "frame not sent");
+                }
+            } else {
+                self.transmit_memif(output);
             }
+        }
+    }
+
+    fn transmit_memif(&mut self, output: &Output) {
+        let sw_if_index = output.sw_if_index;
+        let Some(memifs) = &mut self.memifs else { return };
+        match memifs.transmit(sw_if_index, &output.frame) {
+            Ok(()) | Err(Loss::NotConnected) => {}
+            Err(Loss::NoFreeSlots) => {
+                let name = self.vpp.interface(sw_if_index).map_or("", |i| i.name.as_str());
+                let node = format!("{name}-tx");
+                self.vpp.count_error(&node, "no_free_slots");
+            }
+            Err(Loss::Disconnected) => self.carrier(sw_if_index, false),
         }
     }
 
@@ -131,6 +165,9 @@ impl Core {
         let now = self.now();
         let outputs = self.vpp.tick(now);
         self.transmit(&outputs);
+        if let Some(memifs) = &mut self.memifs {
+            memifs.tick();
+        }
         for sw_if_index in self.devices.recovered() {
             tracing::info!(sw_if_index, "link up");
             self.carrier(sw_if_index, true);

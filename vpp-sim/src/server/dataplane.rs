@@ -17,6 +17,9 @@ use crate::device::MAX_FRAME;
 /// In the poll set: the thread is to end. No interface has this index.
 const STOP: u64 = u64::MAX;
 
+/// In the poll set: that of the memifs. No interface has this index either.
+pub const MEMIFS: u64 = u64::MAX - 1;
+
 const TICK: Duration = Duration::from_secs(1);
 
 /// Ends the packet thread when dropped.
@@ -77,11 +80,12 @@ fn run(core: &Mutex<Core>, dispatcher: &Dispatcher, poll: &Epoll) {
             }
         };
         for event in &events[..ready] {
-            let Ok(sw_if_index) = u32::try_from(event.data()) else {
-                return;
-            };
             let mut core = core.lock();
-            core.poll(sw_if_index, &mut scratch);
+            match (event.data(), u32::try_from(event.data())) {
+                (MEMIFS, _) => core.poll_memifs(),
+                (_, Ok(sw_if_index)) => core.poll(sw_if_index, &mut scratch),
+                (_, Err(_)) => return,
+            }
             core.deliver_events(dispatcher);
             // Under load this thread would take the lock again before a waiting one wakes up.
             MutexGuard::unlock_fair(core);

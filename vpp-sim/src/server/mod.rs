@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -29,6 +29,7 @@ use self::core::Core;
 pub use self::release::Release;
 use crate::device::{Backend, HostBackend, InProcessBackend, MAX_FRAME, Opened};
 use crate::engine::{Config, Vpp};
+use crate::memif::Memifs;
 use crate::stats;
 use dataplane::Dataplane;
 use devices::Devices;
@@ -155,8 +156,28 @@ pub fn spawn(config: Config, socket: impl AsRef<Path>) -> Result<Handle, StartEr
 /// # Errors
 /// [`StartError`].
 pub fn spawn_as(config: Config, identity: Identity, socket: impl AsRef<Path>) -> Result<Handle, StartError> {
-    let backend = InProcessBackend::default();
-    let mut handle = start(config, identity, Box::new(backend.clone()), socket.as_ref())?;
+    spawn_played(config, identity, socket.as_ref(), InProcessBackend::default())
+}
+
+/// The same with memifs that are real: their control sockets and the memory behind them are other processes' too.
+///
+/// # Errors
+/// [`StartError`].
+pub fn spawn_with_memif(
+    config: Config,
+    identity: Identity,
+    socket: impl AsRef<Path>,
+) -> Result<Handle, StartError> {
+    spawn_played(config, identity, socket.as_ref(), InProcessBackend::with_memif())
+}
+
+fn spawn_played(
+    config: Config,
+    identity: Identity,
+    socket: &Path,
+    backend: InProcessBackend,
+) -> Result<Handle, StartError> {
+    let mut handle = start(config, identity, Box::new(backend.clone()), socket)?;
     handle.opened = Some(backend);
     Ok(handle)
 }
@@ -185,6 +206,15 @@ fn start(
     let (state, stop) = watch::channel(State::Running);
     // Ids differ from start to start, as after a change of plugins.
     let dispatcher = Arc::new(Dispatcher::new(identity.release, u64::from(identity.pid)));
+    let memifs = if backend.plays_memif() {
+        None
+    } else {
+        let program = format!("VPP {}", identity.version);
+        let memifs = Memifs::new(&program).map_err(StartError::Poll)?;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, dataplane::MEMIFS);
+        poll.add(&memifs, event).map_err(StartError::poll)?;
+        Some(memifs)
+    };
     let devices = Devices::new(backend, poll.clone());
     let vpp = Vpp::new(config);
     let vpp = if identity.release.has_cnat_1() {
@@ -192,7 +222,9 @@ fn start(
     } else {
         vpp.with_cnat_per_arc()
     };
-    let core = Arc::new(Mutex::new(Core::new(vpp, devices, identity, state.clone())));
+    let mut core = Core::new(vpp, devices, identity, state.clone());
+    core.memifs = memifs;
+    let core = Arc::new(Mutex::new(core));
     let dataplane = Dataplane::start(core.clone(), dispatcher.clone(), poll)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

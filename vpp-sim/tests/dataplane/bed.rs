@@ -11,7 +11,7 @@ use vpp_api::messages::vlib::CliInband;
 use vpp_api::snapshot::{Snapshot, difference, snapshot};
 use vpp_api::{Client, Dump, Request, Retval};
 use vpp_sim::engine::Config;
-use vpp_sim::server::{Handle, Identity, Release, spawn_as, spawn_on_host};
+use vpp_sim::server::{Handle, Identity, Release, spawn_on_host, spawn_with_memif};
 
 use crate::common::{Namespace, privileged};
 use crate::packets::Seen;
@@ -104,7 +104,7 @@ impl Bed {
                     Kind::Older(release) => release,
                     _ => Release::default(),
                 };
-                let mut handle = spawn_as(config, Identity::of(release), &path).unwrap();
+                let mut handle = spawn_with_memif(config, Identity::of(release), &path).unwrap();
                 handle.serve_stats(&own_stats).unwrap();
                 let handle = Arc::new(handle);
                 server = Some(handle.clone());

@@ -6,6 +6,8 @@
 //! * `VPP_TRACE`: if set, a scenario that fails shows that VPP's trace.
 //! * `VPP_NETNS`: name or path of the network namespace it lives in; this process's if absent.
 //!
+//! The memifs of these are real: sockets and shared memory of this process, or of a VPP that sees its temporary files.
+//!
 //! Pods are written in frames: nobody's kernel answers for them. All addresses are of the ranges that are set apart for
 //! benchmarks (RFC 2544: 198.18.0.0/15, RFC 5180: 2001:2::/48), so a VPP in use has none of them. Everything a scenario
 //! makes is undone at its end, and the dumps must be as before.
@@ -93,6 +95,10 @@ suite! {
         vxlan_frames_are_as_in_the_rfc,
         pods_of_two_dataplanes_talk_over_vxlan,
         memif_interfaces_wait_for_their_peer;
+    memif:
+        a_memif_master_and_another_dataplane_talk,
+        a_memif_slave_and_another_dataplane_talk,
+        a_memif_carries_bare_ip_packets;
     graph:
         a_policer_lets_its_burst_pass,
         a_policer_marks_what_conforms,

@@ -39,10 +39,12 @@ pub fn register(registry: &mut Registry) {
         }
     });
     registry.ack(|core, m: SwInterfaceSetFlags| {
-        core.vpp.set_admin(
-            m.sw_if_index,
-            m.flags.contains(IfStatusFlags::IF_STATUS_API_FLAG_ADMIN_UP),
-        )
+        let up = m.flags.contains(IfStatusFlags::IF_STATUS_API_FLAG_ADMIN_UP);
+        core.vpp.set_admin(m.sw_if_index, up)?;
+        if let Some(memifs) = &mut core.memifs {
+            memifs.set_admin(m.sw_if_index, up);
+        }
+        Ok(())
     });
     registry.ack(|core, m: SwInterfaceAddDelAddress| {
         if m.del_all {

@@ -3,6 +3,7 @@
 pub mod chains;
 pub mod forwarding;
 pub mod graph;
+pub mod memif;
 pub mod overlays;
 pub mod policy;
 pub mod services;

@@ -143,11 +143,18 @@ pub fn pods_of_two_dataplanes_talk_over_vxlan(bed: &mut Bed) {
 }
 
 pub fn memif_interfaces_wait_for_their_peer(bed: &mut Bed) {
-    let (socket_id, name) = (0x7e57, "abstract:contiv-dataplane-test");
+    // Several dataplanes may be tested at once in one network namespace.
+    let name = format!(
+        "abstract:contiv-dataplane-test/{}-{:?}",
+        std::process::id(),
+        bed.kind
+    );
+    let name = name.replace(['(', ')'], "-");
+    let (socket_id, filename) = (0x7e57, name.clone());
     let socket = move |is_add| MemifSocketFilenameAddDelV2 {
         is_add,
         socket_id,
-        socket_filename: name.to_owned(),
+        socket_filename: filename.clone(),
     };
     assert_eq!(bed.call(socket(true)).socket_id, socket_id);
     bed.undo_by("socket", socket(false));
