@@ -136,6 +136,12 @@ impl Vpp {
             _ => return Err(UNSUPPORTED_MODE.into()),
         };
         let name = format!("memif{}/{}", config.socket_id, config.id);
-        Ok(self.new_interface(name, "memif", Kind::Memif(config), mac))
+        let is_ip = config.mode == MODE_IP;
+        let sw_if_index = self.new_interface(name, "memif", Kind::Memif(config), mac);
+        if is_ip {
+            // Only an Ethernet's registration sets one.
+            self.set_link_mtu(sw_if_index, 0)?;
+        }
+        Ok(sw_if_index)
     }
 }

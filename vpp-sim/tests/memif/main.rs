@@ -151,6 +151,8 @@ fn in_ip_mode_packets_have_no_ethernet_header_and_need_no_arp() {
     let ip = |request: &mut MemifCreateV2| request.mode = MemifMode::MEMIF_MODE_API_IP;
     let (master, slave) = pair(directory.path(), ip);
     assert_eq!(master.details(master.memif).hw_addr.0, [0; 6]);
+    let shown = master.interface(master.memif);
+    assert_eq!((shown.link_mtu, shown.mtu), (0, [0; 4]));
     master.request(77, 500);
     assert!(eventually(|| slave.requests().contains(&(77, 62, 500))));
     slave.request(78, 3000);
