@@ -19,16 +19,25 @@ pub struct PathMtu {
 pub(crate) struct PathMtus {
     /// MTU, and whether it is to go with the end of a replacement.
     by_peer: BTreeMap<(u32, IpAddr), (u16, bool)>,
+    /// What goes on to hold though it was removed.
+    left: BTreeMap<(u32, IpAddr), u16>,
 }
+
+/// No interface carries more: a path MTU from here on changes no route.
+const ANY_LINK: u16 = 9216;
 
 impl PathMtus {
     pub fn is_empty(&self) -> bool {
-        self.by_peer.is_empty()
+        self.by_peer.is_empty() && self.left.is_empty()
     }
 }
 
 impl Vpp {
     /// `ip_path_mtu_update`: 0 and 65535 remove it.
+    ///
+    /// In 26.06 that of a peer which is not on a link goes on to hold: to take it from the route tells those who follow
+    /// the route, and this entry is still one of them and puts it back (`ip_pmtu_destroy`, `ip_pmtu_stack`). One that was
+    /// first made larger than any link's is gone.
     ///
     /// # Errors
     /// −65 unknown table.
@@ -37,13 +46,18 @@ impl Vpp {
             return Err(retval::NO_SUCH_TABLE.into());
         }
         let key = (table_id, peer);
-        let was_there = self.path_mtus.by_peer.contains_key(&key);
-        if matches!(mtu, 0 | u16::MAX) {
-            self.path_mtus.by_peer.remove(&key);
-        } else {
+        let there = |all: &PathMtus| all.by_peer.contains_key(&key) || all.left.contains_key(&key);
+        let was_there = there(&self.path_mtus);
+        if !matches!(mtu, 0 | u16::MAX) {
+            self.path_mtus.left.remove(&key);
             self.path_mtus.by_peer.insert(key, (mtu, false));
+        } else if let Some((had, _)) = self.path_mtus.by_peer.remove(&key)
+            && had < ANY_LINK
+            && !self.is_attached(table_id, peer)
+        {
+            self.path_mtus.left.insert(key, had);
         }
-        let is_there = self.path_mtus.by_peer.contains_key(&key);
+        let is_there = there(&self.path_mtus);
         // The route to the peer is followed, which makes it one of its own.
         match (was_there, is_there) {
             (false, true) => self.fibs.track(table_id, peer),
@@ -87,8 +101,11 @@ impl Vpp {
 
     /// What is set for a peer.
     pub(crate) fn path_mtu(&self, table_id: u32, peer: IpAddr) -> Option<u32> {
-        let (mtu, _) = self.path_mtus.by_peer.get(&(table_id, peer))?;
-        Some(u32::from(*mtu))
+        let key = (table_id, peer);
+        let set = self.path_mtus.by_peer.get(&key).map(|(mtu, _)| mtu);
+        set.or_else(|| self.path_mtus.left.get(&key))
+            .copied()
+            .map(u32::from)
     }
 
     /// The MTU of the adjacency to a peer on an interface. It is set where the peer's prefix is attached: adjacencies of

@@ -245,10 +245,16 @@ pub fn a_path_mtu_holds_for_its_peer(bed: &mut Bed) {
     };
     assert_eq!(told(bed, "198.18.2.9"), None);
     // Of a peer behind another: only packets to its own address.
-    bed.call(set("198.18.2.9", 1300));
     bed.undo_by("remote", set("198.18.2.9", 0));
+    bed.undo_by("remote, made larger than any link's", set("198.18.2.9", 65_534));
+    bed.call(set("198.18.2.9", 1300));
     assert_eq!(told(bed, "198.18.2.9"), Some(1300));
     assert_eq!(told(bed, "198.18.2.8"), None);
+    // 26.06 puts it back while it takes it away; what changes no route is gone.
+    bed.call(set("198.18.2.9", 0));
+    assert_eq!(told(bed, "198.18.2.9"), Some(1300));
+    bed.call(set("198.18.2.9", 1300));
+    bed.undo("remote, made larger than any link's");
     bed.undo("remote");
     assert_eq!(told(bed, "198.18.2.9"), None);
     // Of a peer on the link: all that goes by it.
