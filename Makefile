@@ -79,8 +79,10 @@ bench-api: ## The VPP client beside GoVPP and vpp_papi, on one server; VPP_API_S
 bench-compiler: ## Time and memory of the compiler at 100,000 pods, and the time from one event to its changes
 	cargo bench -p compiler --bench compiler
 
-bench-services: ## 10,000 Services on a node: cold start, one changed endpoint, memory of the daemon (BENCH_SERVICES=N, BENCH_CHANGES=N)
+bench-services: setup ## 10,000 Services on a node: cold start, one changed endpoint, memory; then with an API server and the operator (root; BENCH_SERVICES=N, BENCH_CHANGES=N)
 	cargo bench -p node-daemon --bench services
+	cargo build --release --workspace --bins
+	@target/release/contiv-e2e bench-services $(if $(BENCH_SERVICES),--services $(BENCH_SERVICES)) $(if $(BENCH_CHANGES),--changes $(BENCH_CHANGES))
 
 # cargo-fuzz's own flags need a nightly compiler only for sanitizers: with `--sanitizer none` the pinned one does.
 SECONDS ?= 60

@@ -166,7 +166,7 @@ fn arguments(target: &Target) -> Vec<(&str, &str)> {
 }
 
 /// Median and 99th percentile in ms (nearest rank).
-fn percentiles(durations: &[Duration]) -> [f64; 2] {
+pub(crate) fn percentiles(durations: &[Duration]) -> [f64; 2] {
     let mut sorted = durations.to_vec();
     sorted.sort();
     [50, 99].map(|percent| {

@@ -13,6 +13,7 @@
 pub mod assets;
 pub mod audit;
 pub mod bench;
+pub mod bench_services;
 pub mod chart;
 pub mod cluster;
 pub mod cni;

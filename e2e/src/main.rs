@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use e2e::cluster::Cluster;
-use e2e::{bench, conformance, demo, images, k8s, relay, run, suite, vpp};
+use e2e::{bench, bench_services, conformance, demo, images, k8s, relay, run, suite, vpp};
 
 /// Clusters in network namespaces: a real kube-apiserver, the operator, and nodes with real packets.
 #[derive(Debug, Parser)]
@@ -45,6 +45,8 @@ enum Command {
     },
     /// Measures CNI latency: our plugin beside bridge + host-local.
     BenchCni,
+    /// Measures many Services with a real API server: cold start, what one changed endpoint costs, memory.
+    BenchServices(#[command(flatten)] bench_services::Size),
     /// Runs Kubernetes' own end-to-end tests, from a program that you have, against a running cluster.
     Conformance(#[command(flatten)] conformance::Options),
     /// Makes container images of what was built, one archive each (`ctr images import`, `docker load` take them).
@@ -138,6 +140,10 @@ fn run_command(command: Command) -> Result<ExitCode> {
         })),
         Command::BenchCni => runtime()?.block_on(until_interrupted(async {
             bench::bench_cni().await?;
+            Ok(ExitCode::SUCCESS)
+        })),
+        Command::BenchServices(size) => runtime()?.block_on(until_interrupted(async {
+            bench_services::bench_services(size).await?;
             Ok(ExitCode::SUCCESS)
         })),
         Command::Up { nodes, keep } => runtime()?.block_on(until_interrupted(up(nodes, keep))),

@@ -1,7 +1,8 @@
 //! Services and their EndpointSlices, which the harness keeps as the EndpointSlice controller would.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::Service;
@@ -11,9 +12,14 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 
+use crate::cluster::Cluster;
 use crate::node::node_name;
 use crate::pod::Pod;
+use crate::probe::Probe;
+use crate::wait::{eventually, expect};
 
+/// How long a changed Service may take to be in all dataplanes.
+const PATIENCE: Duration = Duration::from_secs(30);
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
@@ -28,6 +34,40 @@ pub async fn cluster_ips(client: &Client, namespace: &str, name: &str) -> Result
                 .with_context(|| format!("address {ip} of Service {name}"))
         })
         .collect()
+}
+
+impl Cluster {
+    /// IPv4 and IPv6 address of a node.
+    pub fn node_addresses(&self, number: u8) -> Result<[IpAddr; 2]> {
+        let addresses = self.node_ref(number)?.addresses();
+        Ok([addresses.host4().into(), addresses.host6().into()])
+    }
+
+    /// Waits until TCP to each address of the Service `web` is answered by exactly these pods; by nobody if there are none.
+    pub async fn wait_backends(&self, from: &str, pods: &[&str]) -> Result<()> {
+        let wanted: BTreeSet<&str> = pods.iter().copied().collect();
+        for vip in self.service_addresses("web").await? {
+            let what = format!("{from}: {vip} leads to {pods:?}");
+            eventually(&what, PATIENCE, async || {
+                let answers = self.ask(from, &Probe::tcp(vip, 8000).times(60)).await?;
+                let right = answers.servers() == wanted && (answers.all_answered() || wanted.is_empty());
+                Ok(expect(right, || answers.to_string()))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until each question ends with this error.
+    pub async fn wait_error(&self, from: &str, probe: Probe, error: &str) -> Result<()> {
+        let what = format!("{from}: {probe:?} ends with {error}");
+        eventually(&what, PATIENCE, async || {
+            let probe = probe.clone().times(2).patience(Duration::from_millis(700));
+            let answers = self.ask(from, &probe).await?;
+            Ok(expect(answers.all(error), || answers.to_string()))
+        })
+        .await
+    }
 }
 
 /// Makes the EndpointSlices of every Service with a selector what the pods say: one per Service and

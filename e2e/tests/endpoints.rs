@@ -44,21 +44,6 @@ fn web(name: &str, node: u8) -> PodSpec {
     PodSpec::new(name, node).label("app", "web")
 }
 
-async fn wait_backends(cluster: &Cluster, names: &[&str]) -> Result<()> {
-    let vip = cluster.service_addresses("web").await?[0];
-    let names: BTreeSet<&str> = names.iter().copied().collect();
-    eventually(
-        &format!("web leads to {names:?}"),
-        Duration::from_secs(30),
-        async || {
-            let answers = cluster.ask("client", &Probe::tcp(vip, 8000).times(60)).await?;
-            let right = answers.all_answered() && answers.servers() == names;
-            Ok(expect(right, || answers.to_string()))
-        },
-    )
-    .await
-}
-
 /// Who answered a flow last.
 fn server(flow: &Flow) -> Result<String> {
     let marks = flow.marks();
@@ -75,7 +60,9 @@ async fn a_rolling_replacement_loses_no_connection(cluster: &mut Cluster) -> Res
         .start_pods([web("old-1", 1), web("old-2", 2), web("old-3", 2)])
         .await?;
     cluster.start_pod(PodSpec::new("client", 1)).await?;
-    wait_backends(cluster, &["old-1", "old-2", "old-3"]).await?;
+    cluster
+        .wait_backends("client", &["old-1", "old-2", "old-3"])
+        .await?;
     let vip = cluster.service_addresses("web").await?[0];
     let netns = cluster.netns_of("client")?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -125,7 +112,9 @@ async fn a_rolling_replacement_loses_no_connection(cluster: &mut Cluster) -> Res
         }
         cluster.stop_pod(&old).await?;
     }
-    wait_backends(cluster, &["new-1", "new-2", "new-3"]).await?;
+    cluster
+        .wait_backends("client", &["new-1", "new-2", "new-3"])
+        .await?;
     stop.store(true, Ordering::Relaxed);
     let all = load.await??;
     ensure!(all.failed() == 0 && all.answered() > 500, "{all}");
@@ -138,7 +127,7 @@ async fn connections_stay_with_an_endpoint_that_is_not_ready(cluster: &mut Clust
     cluster.kubectl().apply(WEB).await?;
     cluster.start_pods([web("web-1", 1), web("web-2", 2)]).await?;
     cluster.start_pod(PodSpec::new("client", 1)).await?;
-    wait_backends(cluster, &["web-1", "web-2"]).await?;
+    cluster.wait_backends("client", &["web-1", "web-2"]).await?;
     let vip = cluster.service_addresses("web").await?[0];
     let netns = cluster.netns_of("client")?;
     let flow = Probe::tcp(vip, 8000).flow(cluster.run(), "unready", &netns)?;
@@ -146,7 +135,7 @@ async fn connections_stay_with_an_endpoint_that_is_not_ready(cluster: &mut Clust
     let its = server(&flow)?;
     cluster.report(&its, false).await?;
     let other = if its == "web-1" { "web-2" } else { "web-1" };
-    wait_backends(cluster, &[other]).await?;
+    cluster.wait_backends("client", &[other]).await?;
     tokio::time::sleep(Duration::from_secs(4)).await;
     let marks = flow.stop();
     ensure!(marks.lost() == 0, "{marks}");
@@ -159,7 +148,7 @@ async fn datagrams_leave_an_endpoint_that_is_gone(cluster: &mut Cluster) -> Resu
     cluster.kubectl().apply(WEB).await?;
     cluster.start_pods([web("web-1", 1), web("web-2", 2)]).await?;
     cluster.start_pod(PodSpec::new("client", 1)).await?;
-    wait_backends(cluster, &["web-1", "web-2"]).await?;
+    cluster.wait_backends("client", &["web-1", "web-2"]).await?;
     let vip = cluster.service_addresses("web").await?[0];
     let netns = cluster.netns_of("client")?;
     let flow = Probe::udp(vip, 53).flow(cluster.run(), "datagrams", &netns)?;
@@ -185,7 +174,7 @@ async fn datagrams_find_the_first_endpoint(cluster: &mut Cluster) -> Result<()> 
     cluster
         .start_pods([web("web-1", 2), PodSpec::new("client", 1)])
         .await?;
-    wait_backends(cluster, &["web-1"]).await?;
+    cluster.wait_backends("client", &["web-1"]).await?;
     cluster.report("web-1", false).await?;
     let vip = cluster.service_addresses("web").await?[0];
     eventually("web has no endpoint", Duration::from_secs(30), async || {

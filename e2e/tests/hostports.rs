@@ -49,21 +49,6 @@ async fn wait_answer(
     .await
 }
 
-async fn wait_error(cluster: &Cluster, from: &str, probe: Probe, error: &str) -> Result<()> {
-    let what = format!("{from}: {probe:?} ends with {error}");
-    eventually(&what, Duration::from_secs(30), async || {
-        let probe = probe.clone().times(2).patience(Duration::from_millis(700));
-        let answers = cluster.ask(from, &probe).await?;
-        Ok(expect(answers.all(error), || answers.to_string()))
-    })
-    .await
-}
-
-fn node_addresses(cluster: &Cluster, number: u8) -> Result<[IpAddr; 2]> {
-    let addresses = cluster.node_ref(number)?.addresses();
-    Ok([addresses.host4().into(), addresses.host6().into()])
-}
-
 /// `web` on node 1: port 8081 of the node is its port 80, on TCP, and 8053 its port 8080, on UDP.
 fn web() -> PodSpec {
     PodSpec::new("web", 1)
@@ -79,7 +64,7 @@ async fn a_host_port_leads_everybody_to_its_pod(cluster: &mut Cluster) -> Result
     cluster.pod("web")?.check(cluster.node_ref(1)?.network()).await?;
     let outside: [IpAddr; 2] = [GATEWAY4.into(), GATEWAY6.into()];
     let near = cluster.pod("near")?.addresses().to_vec();
-    for (family, address) in node_addresses(cluster, 1)?.into_iter().enumerate() {
+    for (family, address) in cluster.node_addresses(1)?.into_iter().enumerate() {
         for probe in [Probe::tcp(address, 8081), Probe::udp(address, 8053)] {
             // The pod sees who speaks to it.
             wait_answer(cluster, "outside", probe.clone(), "web", Some(outside[family])).await?;
@@ -90,16 +75,22 @@ async fn a_host_port_leads_everybody_to_its_pod(cluster: &mut Cluster) -> Result
             }
         }
         // It is the port of its node alone, and of its protocol.
-        wait_error(cluster, "outside", Probe::udp(address, 8081), "refused").await?;
+        cluster
+            .wait_error("outside", Probe::udp(address, 8081), "refused")
+            .await?;
     }
     let loopback: IpAddr = [127, 0, 0, 1].into();
     wait_answer(cluster, "node/1", Probe::tcp(loopback, 8081), "web", None).await?;
-    let elsewhere = node_addresses(cluster, 2)?[0];
-    wait_error(cluster, "outside", Probe::tcp(elsewhere, 8081), "refused").await?;
+    let elsewhere = cluster.node_addresses(2)?[0];
+    cluster
+        .wait_error("outside", Probe::tcp(elsewhere, 8081), "refused")
+        .await?;
     cluster.stop_pod("web").await?;
-    for address in node_addresses(cluster, 1)? {
+    for address in cluster.node_addresses(1)? {
         for from in ["outside", "near", "node/1"] {
-            wait_error(cluster, from, Probe::tcp(address, 8081), "refused").await?;
+            cluster
+                .wait_error(from, Probe::tcp(address, 8081), "refused")
+                .await?;
         }
     }
     Ok(())
@@ -107,7 +98,7 @@ async fn a_host_port_leads_everybody_to_its_pod(cluster: &mut Cluster) -> Result
 
 /// Conformance: "validates that there is no conflict between pods with same hostPort but different hostIP and protocol".
 async fn pods_share_a_port_by_address_and_protocol(cluster: &mut Cluster) -> Result<()> {
-    let node = node_addresses(cluster, 1)?[0];
+    let node = cluster.node_addresses(1)?[0];
     let on =
         |name: &str, address: &str, protocol| PodSpec::new(name, 1).host_port(address, 54323, 8080, protocol);
     cluster
@@ -135,7 +126,9 @@ async fn pods_share_a_port_by_address_and_protocol(cluster: &mut Cluster) -> Res
         )
         .await?;
     ensure!(raw.code.is_none(), "{raw:?}");
-    wait_error(cluster, "outside", Probe::tcp(node, 54323), "refused").await
+    cluster
+        .wait_error("outside", Probe::tcp(node, 54323), "refused")
+        .await
 }
 
 async fn a_second_pod_waits_until_the_port_is_free(cluster: &mut Cluster) -> Result<()> {
@@ -154,7 +147,7 @@ async fn a_second_pod_waits_until_the_port_is_free(cluster: &mut Cluster) -> Res
     // As kubelet does: again, until it succeeds.
     cluster.attach_pod(&key).await?;
     cluster.make_ready(&key).await?;
-    let address = node_addresses(cluster, 1)?[0];
+    let address = cluster.node_addresses(1)?[0];
     wait_answer(cluster, "outside", Probe::tcp(address, 8081), "second", None).await
 }
 
@@ -173,11 +166,15 @@ spec:
   ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}], ports: [{port: 80}]}]
 "#;
     cluster.kubectl().apply(policy).await?;
-    let [four, six] = node_addresses(cluster, 1)?;
+    let [four, six] = cluster.node_addresses(1)?;
     for address in [four, six] {
         wait_answer(cluster, "friend", Probe::tcp(address, 8081), "web", None).await?;
-        wait_error(cluster, "stranger", Probe::tcp(address, 8081), "timeout").await?;
-        wait_error(cluster, "outside", Probe::tcp(address, 8081), "timeout").await?;
+        cluster
+            .wait_error("stranger", Probe::tcp(address, 8081), "timeout")
+            .await?;
+        cluster
+            .wait_error("outside", Probe::tcp(address, 8081), "timeout")
+            .await?;
         // A node always reaches its own pods.
         wait_answer(cluster, "node/1", Probe::tcp(address, 8081), "web", None).await?;
     }
@@ -189,7 +186,7 @@ async fn a_host_port_outlives_daemon_and_dataplane(cluster: &mut Cluster) -> Res
     cluster
         .start_pods([web(), PodSpec::new("near", 1), PodSpec::new("far", 2)])
         .await?;
-    let address = node_addresses(cluster, 1)?[0];
+    let address = cluster.node_addresses(1)?[0];
     wait_answer(cluster, "near", Probe::tcp(address, 8081), "web", None).await?;
     let node = cluster.node(1)?;
     node.daemon().kill();

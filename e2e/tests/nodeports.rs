@@ -46,12 +46,6 @@ fn web(name: &str, node: u8) -> PodSpec {
     PodSpec::new(name, node).label("app", "web")
 }
 
-/// Addresses of a node, IPv4 first.
-fn node_addresses(cluster: &Cluster, number: u8) -> Result<[IpAddr; 2]> {
-    let addresses = cluster.node_ref(number)?.addresses();
-    Ok([addresses.host4().into(), addresses.host6().into()])
-}
-
 /// Waits until questions reach exactly these servers and, if given, under these client addresses.
 async fn wait_answers(
     cluster: &Cluster,
@@ -74,17 +68,6 @@ async fn wait_answers(
     .await
 }
 
-/// Waits until every question ends with this error.
-async fn wait_error(cluster: &Cluster, from: &str, probe: Probe, error: &str) -> Result<()> {
-    let what = format!("{from}: {probe:?} ends with {error}");
-    eventually(&what, Duration::from_secs(30), async || {
-        let probe = probe.clone().times(2).patience(Duration::from_millis(700));
-        let answers = cluster.ask(from, &probe).await?;
-        Ok(expect(answers.all(error), || answers.to_string()))
-    })
-    .await
-}
-
 async fn a_node_port_serves_everybody_on_every_node(cluster: &mut Cluster) -> Result<()> {
     cluster.kubectl().apply(WEB).await?;
     cluster
@@ -94,7 +77,7 @@ async fn a_node_port_serves_everybody_on_every_node(cluster: &mut Cluster) -> Re
     let all = ["web-1", "web-2", "web-3"];
     let pod = [cluster.pod("client")?.ip4()?, cluster.pod("client")?.ip6()?];
     for number in [1, 2] {
-        let addresses = node_addresses(cluster, number)?;
+        let addresses = cluster.node_addresses(number)?;
         for (family, address) in addresses.into_iter().enumerate() {
             for probe in [Probe::tcp(address, 30080), Probe::udp(address, 30053)] {
                 // externalTrafficPolicy Cluster: the client outside is seen as the node.
@@ -108,10 +91,14 @@ async fn a_node_port_serves_everybody_on_every_node(cluster: &mut Cluster) -> Re
         }
     }
     // The node's own ports stay its own: what is no node port is answered by the kernel as ever.
-    let address = node_addresses(cluster, 1)?[0];
-    wait_error(cluster, "outside", Probe::tcp(address, 30081), "refused").await?;
+    let address = cluster.node_addresses(1)?[0];
+    cluster
+        .wait_error("outside", Probe::tcp(address, 30081), "refused")
+        .await?;
     cluster.kubectl().delete(WEB).await?;
-    wait_error(cluster, "outside", Probe::tcp(address, 30080), "refused").await
+    cluster
+        .wait_error("outside", Probe::tcp(address, 30080), "refused")
+        .await
 }
 
 async fn external_local_keeps_the_client_and_drops_elsewhere(cluster: &mut Cluster) -> Result<()> {
@@ -119,7 +106,7 @@ async fn external_local_keeps_the_client_and_drops_elsewhere(cluster: &mut Clust
     cluster.kubectl().apply(&local).await?;
     cluster.start_pods([web("web-2", 2), web("web-3", 2)]).await?;
     cluster.start_pod(PodSpec::new("client", 1)).await?;
-    let [four, six] = node_addresses(cluster, 2)?;
+    let [four, six] = cluster.node_addresses(2)?;
     let both = ["web-2", "web-3"];
     wait_answers(
         cluster,
@@ -145,14 +132,16 @@ async fn external_local_keeps_the_client_and_drops_elsewhere(cluster: &mut Clust
         Some(&[GATEWAY6.into()]),
     )
     .await?;
-    for empty in node_addresses(cluster, 1)? {
-        wait_error(cluster, "outside", Probe::tcp(empty, 30080), "timeout").await?;
+    for empty in cluster.node_addresses(1)? {
+        cluster
+            .wait_error("outside", Probe::tcp(empty, 30080), "timeout")
+            .await?;
         // The node itself and its pods are not clients outside.
         wait_answers(cluster, "node/1", Probe::tcp(empty, 30080), &both, None).await?;
         wait_answers(cluster, "client", Probe::tcp(empty, 30080), &both, None).await?;
     }
     cluster.start_pod(web("web-1", 1)).await?;
-    let now_local = node_addresses(cluster, 1)?[0];
+    let now_local = cluster.node_addresses(1)?[0];
     wait_answers(
         cluster,
         "outside",
@@ -165,11 +154,13 @@ async fn external_local_keeps_the_client_and_drops_elsewhere(cluster: &mut Clust
 
 async fn a_node_port_without_endpoints_refuses_at_once(cluster: &mut Cluster) -> Result<()> {
     cluster.kubectl().apply(WEB).await?;
-    for address in node_addresses(cluster, 1)? {
-        wait_error(cluster, "outside", Probe::tcp(address, 30080), "refused").await?;
+    for address in cluster.node_addresses(1)? {
+        cluster
+            .wait_error("outside", Probe::tcp(address, 30080), "refused")
+            .await?;
     }
     cluster.start_pod(web("web-1", 2)).await?;
-    let address = node_addresses(cluster, 1)?[0];
+    let address = cluster.node_addresses(1)?[0];
     wait_answers(cluster, "outside", Probe::udp(address, 30053), &["web-1"], None).await
 }
 
@@ -222,10 +213,10 @@ async fn a_load_balancer_address_and_its_source_ranges(cluster: &mut Cluster) ->
     };
     set(cluster, r#"["198.51.100.0/24"]"#).await?;
     for from in ["outside", "client", "node/1"] {
-        wait_error(cluster, from, Probe::tcp(vip, 8000), "timeout").await?;
+        cluster.wait_error(from, Probe::tcp(vip, 8000), "timeout").await?;
     }
     // The node port and the cluster IP are not the load balancer's.
-    let address = node_addresses(cluster, 1)?[0];
+    let address = cluster.node_addresses(1)?[0];
     wait_answers(cluster, "outside", Probe::tcp(address, 30080), &both, None).await?;
     let cluster_ip = cluster.service_addresses("web").await?[0];
     wait_answers(cluster, "client", Probe::tcp(cluster_ip, 8000), &both, None).await?;
@@ -233,10 +224,14 @@ async fn a_load_balancer_address_and_its_source_ranges(cluster: &mut Cluster) ->
     set(cluster, r#"["172.30.0.0/24"]"#).await?;
     wait_answers(cluster, "outside", Probe::tcp(vip, 8000), &both, None).await?;
     wait_answers(cluster, "node/1", Probe::tcp(vip, 8000), &both, None).await?;
-    wait_error(cluster, "client", Probe::tcp(vip, 8000), "timeout").await?;
+    cluster
+        .wait_error("client", Probe::tcp(vip, 8000), "timeout")
+        .await?;
     set(cluster, r#"["10.0.0.0/8"]"#).await?;
     wait_answers(cluster, "client", Probe::tcp(vip, 8000), &both, None).await?;
-    wait_error(cluster, "outside", Probe::tcp(vip, 8000), "timeout").await
+    cluster
+        .wait_error("outside", Probe::tcp(vip, 8000), "timeout")
+        .await
 }
 
 /// 1,000 connections over 5 backends: the chi-square statistic with 4 degrees of freedom exceeds 23.5 once in 10,000

@@ -53,25 +53,9 @@ async fn shop(cluster: &mut Cluster) -> Result<()> {
         .start_pods([web("web-1", 1), web("web-2", 2), web("web-3", 2)])
         .await?;
     cluster.start_pod(PodSpec::new("client", 1)).await?;
-    wait_backends(cluster, "client", &["web-1", "web-2", "web-3"]).await
-}
-
-/// Waits until new connections to the Service's first port reach exactly these backends.
-async fn wait_backends(cluster: &Cluster, from: &str, names: &[&str]) -> Result<()> {
-    let wanted: BTreeSet<&str> = names.iter().copied().collect();
-    for vip in cluster.service_addresses("web").await? {
-        eventually(
-            &format!("{vip} leads to {names:?}"),
-            Duration::from_secs(30),
-            async || {
-                let answers = cluster.ask(from, &Probe::tcp(vip, 8000).times(40)).await?;
-                let right = answers.servers() == wanted && (answers.all_answered() || wanted.is_empty());
-                Ok(expect(right, || answers.to_string()))
-            },
-        )
-        .await?;
-    }
-    Ok(())
+    cluster
+        .wait_backends("client", &["web-1", "web-2", "web-3"])
+        .await
 }
 
 async fn a_vip_leads_to_every_backend(cluster: &mut Cluster) -> Result<()> {
@@ -105,7 +89,9 @@ async fn a_vip_leads_to_every_backend(cluster: &mut Cluster) -> Result<()> {
 
 async fn the_node_itself_uses_a_vip(cluster: &mut Cluster) -> Result<()> {
     shop(cluster).await?;
-    wait_backends(cluster, "node/1", &["web-1", "web-2", "web-3"]).await
+    cluster
+        .wait_backends("node/1", &["web-1", "web-2", "web-3"])
+        .await
 }
 
 async fn a_session_stays_with_its_backend(cluster: &mut Cluster) -> Result<()> {
@@ -131,7 +117,7 @@ async fn a_session_stays_with_its_backend(cluster: &mut Cluster) -> Result<()> {
         .into_iter()
         .filter(|name| *name != other)
         .collect();
-    wait_backends(cluster, "client", &left).await?;
+    cluster.wait_backends("client", &left).await?;
     flow.next(5).await?;
     let marks = flow.stop();
     ensure!(marks.lost() == 0, "{marks}");
@@ -183,11 +169,11 @@ async fn client_ip_affinity_keeps_one_backend(cluster: &mut Cluster) -> Result<(
 async fn a_removed_backend_gets_no_new_sessions(cluster: &mut Cluster) -> Result<()> {
     shop(cluster).await?;
     cluster.report("web-2", false).await?;
-    wait_backends(cluster, "client", &["web-1", "web-3"]).await?;
+    cluster.wait_backends("client", &["web-1", "web-3"]).await?;
     cluster.stop_pod("web-3").await?;
-    wait_backends(cluster, "client", &["web-1"]).await?;
+    cluster.wait_backends("client", &["web-1"]).await?;
     cluster.report("web-2", true).await?;
-    wait_backends(cluster, "client", &["web-1", "web-2"]).await
+    cluster.wait_backends("client", &["web-1", "web-2"]).await
 }
 
 async fn a_service_without_endpoints_refuses_at_once(cluster: &mut Cluster) -> Result<()> {
@@ -208,7 +194,7 @@ async fn a_service_without_endpoints_refuses_at_once(cluster: &mut Cluster) -> R
     let filter = "involvedObject.kind=Service,involvedObject.name=web,type=Warning";
     cluster.wait_event(filter, "").await?;
     cluster.start_pod(web("web-1", 2)).await?;
-    wait_backends(cluster, "client", &["web-1"]).await
+    cluster.wait_backends("client", &["web-1"]).await
 }
 
 /// The client's egress policy names the backend's port, the backends' ingress policy names the client.
@@ -266,7 +252,7 @@ async fn a_backend_reaches_itself_by_its_vip(cluster: &mut Cluster) -> Result<()
     cluster.kubectl().apply(WEB).await?;
     cluster.start_pod(web("web-1", 1)).await?;
     cluster.start_pod(PodSpec::new("client", 1)).await?;
-    wait_backends(cluster, "web-1", &["web-1"]).await?;
+    cluster.wait_backends("web-1", &["web-1"]).await?;
     // "A Pod cannot block access to itself": not with any policy.
     let alone = r#"
 apiVersion: networking.k8s.io/v1
@@ -282,7 +268,7 @@ spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress, Egress]}
         Ok(expect(answers.none_answered(), || answers.to_string()))
     })
     .await?;
-    wait_backends(cluster, "web-1", &["web-1"]).await
+    cluster.wait_backends("web-1", &["web-1"]).await
 }
 
 async fn a_deleted_service_is_gone(cluster: &mut Cluster) -> Result<()> {
