@@ -35,9 +35,9 @@ impl PathMtus {
 impl Vpp {
     /// `ip_path_mtu_update`: 0 and 65535 remove it.
     ///
-    /// In 26.06 that of a peer which is not on a link goes on to hold: to take it from the route tells those who follow
-    /// the route, and this entry is still one of them and puts it back (`ip_pmtu_destroy`, `ip_pmtu_stack`). One that was
-    /// first made larger than any link's is gone.
+    /// In 26.06 it goes on to hold, as seen there. To take it from a route tells those who follow the route, and this
+    /// entry is still one of them and puts it back (`ip_pmtu_destroy`, `ip_pmtu_stack`). One that was first made larger
+    /// than any link's is gone.
     ///
     /// # Errors
     /// −65 unknown table.
@@ -53,7 +53,6 @@ impl Vpp {
             self.path_mtus.by_peer.insert(key, (mtu, false));
         } else if let Some((had, _)) = self.path_mtus.by_peer.remove(&key)
             && had < ANY_LINK
-            && !self.is_attached(table_id, peer)
         {
             self.path_mtus.left.insert(key, had);
         }

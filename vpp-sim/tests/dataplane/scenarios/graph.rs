@@ -257,10 +257,18 @@ pub fn a_path_mtu_holds_for_its_peer(bed: &mut Bed) {
     bed.undo("remote, made larger than any link's");
     bed.undo("remote");
     assert_eq!(told(bed, "198.18.2.9"), None);
-    // Of a peer on the link: all that goes by it.
-    bed.call(set("198.18.16.2", 1280));
+    // Of a peer on the link: all that goes by it; with that it is the same.
     bed.undo_by("attached", set("198.18.16.2", 0));
+    bed.undo_by(
+        "attached, made larger than any link's",
+        set("198.18.16.2", 65_534),
+    );
+    bed.call(set("198.18.16.2", 1280));
     assert_eq!(told(bed, "198.18.2.8"), Some(1280));
+    bed.call(set("198.18.16.2", 0));
+    assert_eq!(told(bed, "198.18.2.8"), Some(1280));
+    bed.call(set("198.18.16.2", 1280));
+    bed.undo("attached, made larger than any link's");
     bed.undo("attached");
     assert_eq!(told(bed, "198.18.2.8"), None);
 }
