@@ -50,6 +50,12 @@ impl Cluster {
         require_root()?;
         if let Some(vpp) = &options.vpp {
             ensure!(vpp.is_file(), "VPP={}: there is no such program", vpp.display());
+            ensure!(
+                Path::new("/dev/vhost-net").exists(),
+                "VPP={}: VPP makes a node's own interface by /dev/vhost-net, which this machine lacks; `modprobe vhost_net` \
+                 where the kernel has it, or leave VPP= out: then nodes run the embedded dataplane",
+                vpp.display()
+            );
         }
         // Before what takes minutes.
         let port = free_port(options.port)?;
