@@ -1,6 +1,5 @@
 //! What becomes of flows when endpoints come, end, and go.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
