@@ -23,15 +23,17 @@ pub struct HostPort {
     pub protocol: Protocol,
 }
 
-/// One element of `runtimeConfig.portMappings`, as the runtime writes it.
+/// One element of `runtimeConfig.portMappings`, as the runtime writes it: with the conventions' names, or as containerd
+/// does with those of the fields in Go (`PortMapping` of go-cni), which plugins in Go read just as well.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Mapping {
+    #[serde(rename = "hostPort", alias = "HostPort")]
     host_port: u16,
+    #[serde(rename = "containerPort", alias = "ContainerPort")]
     container_port: u16,
-    #[serde(default)]
+    #[serde(default, alias = "Protocol")]
     protocol: String,
-    #[serde(default, rename = "hostIP")]
+    #[serde(default, rename = "hostIP", alias = "HostIP")]
     host_ip: String,
 }
 
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn mappings_are_read_as_runtimes_write_them() {
-        // What containerd and CRI-O send for a hostPort without protocol and hostIP.
+        // For a hostPort without protocol and hostIP.
         let read = HostPort::read(&json!([
             {"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "hostIP": ""},
             {"hostPort": 53, "containerPort": 5353, "protocol": "UDP", "hostIP": "192.168.0.1"},
@@ -198,5 +200,16 @@ mod tests {
             assert_eq!(port(one).conflicts_with(&port(other)), conflict, "{one}, {other}");
             assert_eq!(port(other).conflicts_with(&port(one)), conflict, "{other}, {one}");
         }
+    }
+
+    #[test]
+    fn containerds_names_are_read_as_well() {
+        let mappings = json!([{"HostPort": 18081, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}]);
+        let read = HostPort::read(&mappings).unwrap();
+        assert_eq!(read.len(), 1);
+        assert_eq!(
+            (read[0].port, read[0].to, read[0].protocol, read[0].address),
+            (18081, 80, Protocol::Tcp, None)
+        );
     }
 }
