@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use crds::VppServiceSlice;
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Service;
@@ -22,11 +22,14 @@ use crate::audit::Audit;
 use crate::bench::percentiles;
 use crate::cluster::Cluster;
 use crate::node::ADMIN_ADDRESS;
+use crate::wait::{eventually, expect};
 
 const PORTS: [u16; 3] = [80, 443, 9090];
 const BACKENDS: usize = 10;
 /// Requests at once while Services are made.
 const AT_ONCE: usize = 32;
+/// How long the operator, and then the node, may take for all of them.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What the bench does.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -58,19 +61,12 @@ pub async fn bench_services(size: Size) -> Result<()> {
         started.elapsed().as_secs_f64()
     )?;
     let slices: Api<VppServiceSlice> = Api::namespaced(cluster.client(), "default");
-    let known = async || -> Result<usize> {
+    eventually("the operator has written all of them", PATIENCE, async || {
         let page = slices.list_metadata(&ListParams::default().limit(1)).await?;
-        Ok(page.items.len() + usize::try_from(page.metadata.remaining_item_count.unwrap_or(0))?)
-    };
-    let deadline = Instant::now() + Duration::from_secs(300);
-    while known().await? < total {
-        ensure!(
-            Instant::now() < deadline,
-            "the operator has written {} of {total}",
-            known().await?
-        );
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+        let known = page.items.len() + usize::try_from(page.metadata.remaining_item_count.unwrap_or(0))?;
+        Ok(expect(known >= total, || format!("{known} of {total}")))
+    })
+    .await?;
 
     // A node that starts anew, with all of it there: daemon and dataplane know nothing.
     let state = cluster.run().dir().join("node-1/state/state.json");
@@ -82,9 +78,12 @@ pub async fn bench_services(size: Size) -> Result<()> {
     node.vpp().spawn()?;
     node.daemon().spawn()?;
     let meter = Meter::start(node.namespace().path());
-    meter
-        .wait("objects", (total * PORTS.len()) as u64, Duration::from_secs(300))
-        .await?;
+    let all = (total * PORTS.len()) as u64;
+    eventually("the node has all of it", PATIENCE, async || {
+        let there = meter.value("objects");
+        Ok(expect(there >= all, || format!("{there} of {all}")))
+    })
+    .await?;
     writeln!(
         out,
         "cold start of the node              {:8.1} s (processes started until all of it is in vpp-sim)",
@@ -125,7 +124,6 @@ pub async fn bench_services(size: Size) -> Result<()> {
         }
         took.push(began.elapsed());
     }
-    took.sort();
     let [p50, p99] = percentiles(&took);
     writeln!(
         out,
@@ -244,17 +242,6 @@ impl Meter {
         self.values
             .get(name)
             .map_or(0, |value| value.load(Ordering::Acquire))
-    }
-
-    async fn wait(&self, name: &str, least: u64, patience: Duration) -> Result<()> {
-        let deadline = Instant::now() + patience;
-        while self.value(name) < least {
-            if Instant::now() > deadline {
-                bail!("{name}: {} of {least} after {patience:?}", self.value(name));
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        Ok(())
     }
 
     fn stop(&self) {

@@ -12,7 +12,7 @@ use crds::vpp_config::{ChainDirection, SteerMatch};
 
 use crate::cluster::Cluster;
 use crate::cnf::Cnfs;
-use crate::facts::{Chain, ChainEnd, Classifier, Kind, ObjectKey, Pod, PodEnd, Problem};
+use crate::facts::{Chain, ChainEnd, Classifier, Kind, Name, ObjectKey, Pod, PodEnd, Problem};
 use crate::output::MAX_NODE_PODS;
 use crate::output::{ChainVerdict, Settings, Traffic, Verdict};
 use crate::sets::{SetKey, Sets, select};
@@ -253,9 +253,9 @@ fn hops(
 struct Ends<'c> {
     classifier: &'c Classifier,
     /// UIDs of the pods of `from`, by node.
-    from: BTreeMap<String, Vec<String>>,
+    from: BTreeMap<String, Vec<Name>>,
     /// UIDs of the pods of `to`, by node.
-    to: BTreeMap<String, Vec<String>>,
+    to: BTreeMap<String, Vec<Name>>,
     functions: Vec<PodEnd>,
 }
 
@@ -274,14 +274,11 @@ impl<'c> Ends<'c> {
             pod.namespace == *own && all.any(|function| function.pods.matches(&pod.labels))
         };
         let by_node = |end: &'c PodEnd| {
-            let mut nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            let mut nodes: BTreeMap<String, Vec<Name>> = BTreeMap::new();
             for pod in select(cluster, own, &end.pods, end.namespaces.as_ref()) {
                 let node = pod.node.as_ref().filter(|node| cluster.has_node(node));
                 if let (Some(node), false) = (node, is_function(pod)) {
-                    nodes
-                        .entry(node.to_string())
-                        .or_default()
-                        .push(pod.uid.to_string());
+                    nodes.entry(node.to_string()).or_default().push(pod.uid.clone());
                 }
             }
             for uids in nodes.values_mut() {

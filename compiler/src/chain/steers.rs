@@ -18,12 +18,14 @@ use std::collections::BTreeMap;
 
 use crds::vpp_config::{ChainDirection, ChainSteer, PodBinding, SteerMatch, SteerPoint, SteerTarget};
 
+use crate::facts::Name;
+
 /// A steer whose pods have no places yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Steer {
     steer: ChainSteer,
     /// UIDs of the pods whose packets it takes, sorted.
-    uids: Vec<String>,
+    uids: Vec<Name>,
 }
 
 impl Steer {
@@ -32,11 +34,7 @@ impl Steer {
         let mut steer = self.steer.clone();
         if let SteerPoint::Pods(places) = &mut steer.at {
             let pods = (0..).zip(pods);
-            let taken = pods.filter(|(_, pod)| {
-                self.uids
-                    .binary_search_by(|uid| uid.as_str().cmp(&pod.uid))
-                    .is_ok()
-            });
+            let taken = pods.filter(|(_, pod)| self.uids.binary_search(&pod.uid).is_ok());
             places.extend(taken.map(|(place, _)| place));
         }
         steer
@@ -82,7 +80,7 @@ pub struct Journey<'a> {
     /// Direction of travel.
     pub direction: ChainDirection,
     /// UIDs of the pods whose packets enter here, by node; sorted.
-    pub entries: &'a BTreeMap<String, Vec<String>>,
+    pub entries: &'a BTreeMap<String, Vec<Name>>,
     /// Which of their packets.
     pub match_: SteerMatch,
 }
@@ -104,7 +102,7 @@ impl Journey<'_> {
         }
     }
 
-    fn entry(&self, uids: &[String], to: SteerTarget) -> Steer {
+    fn entry(&self, uids: &[Name], to: SteerTarget) -> Steer {
         let at = SteerPoint::Pods(Vec::new());
         Steer {
             uids: uids.to_vec(),

@@ -72,10 +72,29 @@ fn place(pod: Option<&Pod>) -> Option<&Name> {
     pod.filter(|pod| pod.selectable())?.node.as_ref()
 }
 
+/// A pod by its slot.
+fn get(slab: &[Option<Indexed>], slot: Slot) -> Option<&Indexed> {
+    slab.get(slot as usize)?.as_ref()
+}
+
+/// Where a pod is, or would be, among those of a node.
+fn seat(slab: &[Option<Indexed>], on: &[Slot], key: &ObjectKey) -> Result<usize, usize> {
+    let order = |slot: &Slot| {
+        let pod = get(slab, *slot).map(|indexed| &indexed.pod);
+        let has = pod.map(|pod| (pod.namespace.as_str(), pod.name.as_str()));
+        has.cmp(&Some((key.namespace.as_str(), key.name.as_str())))
+    };
+    // Pods that are all new come in order of their keys.
+    match on.last().map(order) {
+        None | Some(Ordering::Less) => Err(on.len()),
+        Some(_) => on.binary_search_by(order),
+    }
+}
+
 impl Pods {
     /// A pod by its slot.
     pub fn get(&self, slot: Slot) -> Option<&Indexed> {
-        self.slab.get(slot as usize)?.as_ref()
+        get(&self.slab, slot)
     }
 
     /// The pods that have a network on a node, sorted by key.
@@ -121,20 +140,6 @@ impl Pods {
             groups: Vec::new(),
         });
         slot
-    }
-
-    /// Where a pod is, or would be, among those of a node.
-    fn seat(&self, on: &[Slot], key: &ObjectKey) -> Result<usize, usize> {
-        let order = |slot: &Slot| {
-            let pod = self.get(*slot).map(|indexed| &indexed.pod);
-            let has = pod.map(|pod| (pod.namespace.as_str(), pod.name.as_str()));
-            has.cmp(&Some((key.namespace.as_str(), key.name.as_str())))
-        };
-        // Pods that are all new come in order of their keys.
-        match on.last().map(order) {
-            None | Some(Ordering::Less) => Err(on.len()),
-            Some(_) => on.binary_search_by(order),
-        }
     }
 
     /// Brings a pod's groups and node up to date, and tells what that touches.
@@ -207,34 +212,26 @@ impl Pods {
 
         let (from, to) = (place(old), place(now));
         if from != to {
-            if let Some(node) = from {
-                let mut pods = self.on.get_mut(node).map(std::mem::take).unwrap_or_default();
-                if let Ok(at) = self.seat(&pods, key) {
+            if let Some(node) = from
+                && let Some(pods) = self.on.get_mut(node)
+            {
+                if let Ok(at) = seat(&self.slab, pods, key) {
                     pods.remove(at);
                 }
-                match self.on.get_mut(node) {
-                    Some(of_node) if !pods.is_empty() => *of_node = pods,
-                    _ => drop(self.on.remove(node)),
+                if pods.is_empty() {
+                    self.on.remove(node);
                 }
             }
             if let Some(node) = to {
-                let mut pods = self.on.get_mut(node).map(std::mem::take).unwrap_or_default();
-                if let Err(at) = self.seat(&pods, key) {
+                let pods = self.on.entry(node.clone()).or_default();
+                if let Err(at) = seat(&self.slab, pods, key) {
                     pods.insert(at, slot);
-                }
-                match self.on.get_mut(node) {
-                    Some(of_node) => *of_node = pods,
-                    None => drop(self.on.insert(node.clone(), pods)),
                 }
             }
         }
         let same_binding = from == to && same(|a, b| a.uid == b.uid && a.interface == b.interface);
         if !(same_binding && same_subject) {
-            for node in from.into_iter().chain(to) {
-                if !work.nodes.contains(node) {
-                    work.nodes.insert(node.clone());
-                }
-            }
+            work.nodes.extend(from.into_iter().chain(to).cloned());
         }
         if now.is_none() {
             self.slots.remove(key);

@@ -26,10 +26,11 @@ pub struct HostPort {
 /// One element of `runtimeConfig.portMappings`, as the runtime writes it: with the conventions' names, or as containerd
 /// does with those of the fields in Go (`PortMapping` of go-cni), which plugins in Go read just as well.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Mapping {
-    #[serde(rename = "hostPort", alias = "HostPort")]
+    #[serde(alias = "HostPort")]
     host_port: u16,
-    #[serde(rename = "containerPort", alias = "ContainerPort")]
+    #[serde(alias = "ContainerPort")]
     container_port: u16,
     #[serde(default, alias = "Protocol")]
     protocol: String,

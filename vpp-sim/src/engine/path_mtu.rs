@@ -17,10 +17,17 @@ pub struct PathMtu {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PathMtus {
-    /// MTU, and whether it is to go with the end of a replacement.
-    by_peer: BTreeMap<(u32, IpAddr), (u16, bool)>,
-    /// What goes on to hold though it was removed.
-    left: BTreeMap<(u32, IpAddr), u16>,
+    by_peer: BTreeMap<(u32, IpAddr), (u16, Standing)>,
+}
+
+/// What clients think of an MTU that holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Set,
+    /// Set, and to go with the end of a replacement.
+    Stale,
+    /// Removed; it goes on to hold.
+    Removed,
 }
 
 /// No interface carries more: a path MTU from here on changes no route.
@@ -28,7 +35,7 @@ const ANY_LINK: u16 = 9216;
 
 impl PathMtus {
     pub fn is_empty(&self) -> bool {
-        self.by_peer.is_empty() && self.left.is_empty()
+        self.by_peer.is_empty()
     }
 }
 
@@ -46,17 +53,17 @@ impl Vpp {
             return Err(retval::NO_SUCH_TABLE.into());
         }
         let key = (table_id, peer);
-        let there = |all: &PathMtus| all.by_peer.contains_key(&key) || all.left.contains_key(&key);
-        let was_there = there(&self.path_mtus);
+        let by_peer = &mut self.path_mtus.by_peer;
+        let was_there = by_peer.contains_key(&key);
         if !matches!(mtu, 0 | u16::MAX) {
-            self.path_mtus.left.remove(&key);
-            self.path_mtus.by_peer.insert(key, (mtu, false));
-        } else if let Some((had, _)) = self.path_mtus.by_peer.remove(&key)
-            && had < ANY_LINK
-        {
-            self.path_mtus.left.insert(key, had);
+            by_peer.insert(key, (mtu, Standing::Set));
+        } else if let Some((had, standing)) = by_peer.get_mut(&key) {
+            *standing = Standing::Removed;
+            if *had >= ANY_LINK {
+                by_peer.remove(&key);
+            }
         }
-        let is_there = there(&self.path_mtus);
+        let is_there = by_peer.contains_key(&key);
         // The route to the peer is followed, which makes it one of its own.
         match (was_there, is_there) {
             (false, true) => self.fibs.track(table_id, peer),
@@ -71,14 +78,15 @@ impl Vpp {
         self.path_mtus
             .by_peer
             .values_mut()
-            .for_each(|(_, stale)| *stale = true);
+            .filter(|(_, standing)| *standing == Standing::Set)
+            .for_each(|(_, standing)| *standing = Standing::Stale);
     }
 
     /// `ip_path_mtu_replace_end`.
     pub fn path_mtu_replace_end(&mut self) {
         let all = self.path_mtus.by_peer.iter();
         let stale: Vec<_> = all
-            .filter(|(_, (_, stale))| *stale)
+            .filter(|(_, (_, standing))| *standing == Standing::Stale)
             .map(|(key, _)| *key)
             .collect();
         for (table_id, peer) in stale {
@@ -90,21 +98,20 @@ impl Vpp {
     /// `ip_path_mtu_get`.
     pub fn path_mtus(&self) -> Vec<PathMtu> {
         let all = self.path_mtus.by_peer.iter();
-        all.map(|((table_id, peer), (mtu, _))| PathMtu {
-            table_id: *table_id,
-            peer: *peer,
-            mtu: *mtu,
-        })
-        .collect()
+        let known = all.filter(|(_, (_, standing))| *standing != Standing::Removed);
+        known
+            .map(|((table_id, peer), (mtu, _))| PathMtu {
+                table_id: *table_id,
+                peer: *peer,
+                mtu: *mtu,
+            })
+            .collect()
     }
 
-    /// What is set for a peer.
+    /// What holds for a peer.
     pub(crate) fn path_mtu(&self, table_id: u32, peer: IpAddr) -> Option<u32> {
-        let key = (table_id, peer);
-        let set = self.path_mtus.by_peer.get(&key).map(|(mtu, _)| mtu);
-        set.or_else(|| self.path_mtus.left.get(&key))
-            .copied()
-            .map(u32::from)
+        let (mtu, _) = self.path_mtus.by_peer.get(&(table_id, peer))?;
+        Some(u32::from(*mtu))
     }
 
     /// The MTU of the adjacency to a peer on an interface. It is set where the peer's prefix is attached: adjacencies of

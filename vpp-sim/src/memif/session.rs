@@ -252,7 +252,7 @@ fn offers(layout: Layout, own: &Settings) -> io::Result<(Link, VecDeque<Offer>)>
 /// # Errors
 /// Why not.
 pub fn admit(init: &Init, own: &Settings) -> Result<(), Refusal> {
-    if u32::from(init.mode) != u32::from(own.mode) {
+    if init.mode != own.mode {
         return Err(Refusal("mode mismatch"));
     }
     if own.secret.is_empty() || init.secret == own.secret {
