@@ -37,7 +37,7 @@ test-e2e: setup build ## End-to-end tests; TESTS="services chains" runs only tho
 	done; \
 	if [ -n "$$failed" ]; then echo "end-to-end tests failed:$$failed"; exit 1; fi
 
-test-cluster: root setup build build-static ## Tests on a whole Kubernetes; TESTS and CASE as for test-e2e
+test-cluster: root setup build build-static ## Tests on a whole Kubernetes; TESTS and CASE as for test-e2e, VPP=/path/to/vpp to run them on a real VPP (root)
 	@failed=; \
 	for test in $(or $(TESTS),$(CLUSTER_TESTS)); do \
 		cargo test --quiet -p e2e --test $$test -- $(CASE) || failed="$$failed $$test"; \

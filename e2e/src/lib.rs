@@ -3,7 +3,7 @@
 //! ```text
 //!  root namespace                        cv<id>-net                     cv<id>-n1, cv<id>-n2, …
 //!  etcd, kube-apiserver on 127.0.0.1 ◄── relay on 172.30.0.1 ── br0 ──┬─ eth0  172.30.0.11   contiv-node
-//!  contiv-operator                                                    └─ vpp0  (172.31.0.11) vpp-sim
+//!  contiv-operator                                                    └─ vpp0  (172.31.0.11) vpp-sim or VPP
 //! ```
 //!
 //! Every pod is a namespace `cv<id>-<namespace>-<name>` which cnitool, run on the pod's node, connects
@@ -19,6 +19,7 @@ pub mod cluster;
 pub mod cni;
 pub mod conformance;
 pub mod control;
+pub mod dataplane;
 pub mod demo;
 pub mod images;
 pub mod k8s;

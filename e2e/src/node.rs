@@ -1,5 +1,6 @@
 //! Nodes: a network namespace with the node's two NICs, its dataplane, its daemon, and its Node object.
 
+use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde_json::json;
 use crate::assets;
 use crate::cni::Network;
 use crate::control::ControlPlane;
+use crate::dataplane;
 use crate::netns::Namespace;
 use crate::process::{Process, Program};
 use crate::run::Run;
@@ -32,6 +34,24 @@ pub struct Node {
     network: Network,
     vpp: Process,
     daemon: Process,
+}
+
+/// A node's dataplane, with its files in `dir`: the given VPP, or vpp-sim.
+fn dataplane(name: &str, given: Option<&Path>, dir: &Path) -> Result<Program> {
+    let Some(vpp) = given else {
+        return Ok(Program::new(name, assets::own("vpp-sim")?)
+            .option("--api-socket", dir.join("api.sock"))
+            // As our VPP runs: a policy that changes cuts the flows that it no longer permits.
+            .arg("--acl-reclassify-sessions")
+            .env("RUST_LOG", "info"));
+    };
+    dataplane::check(given)?;
+    let config = dir.join("vpp.conf");
+    fs::write(&config, dataplane::config(dir))?;
+    // Within a network namespace mounts are the program's own: what VPP leaves in shared memory goes with it.
+    let script = "mount -t tmpfs shm /dev/shm && exec \"$0\" -c \"$1\"";
+    let program = Program::new(name, "sh").option("-c", script);
+    Ok(program.arg(vpp).arg(config))
 }
 
 /// Name of the node with this number.
@@ -90,14 +110,15 @@ impl Node {
         namespace.sysctl("net.ipv4.ip_forward", "1")?;
         namespace.sysctl("net.ipv6.conf.all.forwarding", "1")?;
 
-        let vpp_socket = dir.join("vpp-api.sock");
-        let vpp = Program::new(format!("{name}-vpp"), assets::own("vpp-sim")?)
-            .within(namespace.name())
-            .option("--api-socket", &vpp_socket)
-            // As our VPP runs: a policy that changes cuts the flows that it no longer permits.
-            .arg("--acl-reclassify-sessions")
-            .env("RUST_LOG", "info");
+        let vpp_socket = dir.join("api.sock");
+        let given = dataplane::from_environment();
+        let vpp = dataplane(&format!("{name}-vpp"), given.as_deref(), &dir)?.within(namespace.name());
         let vpp = Process::start(run, vpp)?;
+        // Half of the nodes have what stands in for a tap, so that both kinds pass every test.
+        let kernel_interfaces = match number % 2 {
+            0 => "veth",
+            _ => dataplane::kernel_interfaces(given.as_deref()),
+        };
 
         register(&control.client().await?, number).await?;
         let kubeconfig = control
@@ -112,6 +133,7 @@ impl Node {
             .option("--cni-socket", &cni_socket)
             .option("--state-dir", dir.join("state"))
             .option("--admin-address", ADMIN_ADDRESS)
+            .option("--kernel-interfaces", kernel_interfaces)
             .option("--uplink-interface", "vpp0")
             .option("--uplink-address", format!("{}/24", addresses.vpp4()))
             .option("--uplink-address", format!("{}/64", addresses.vpp6()))

@@ -109,6 +109,7 @@ fn changes() -> BTreeMap<&'static str, Value> {
         ("node.admin.port", json!(1234)),
         ("node.cni.confDir", json!("/etc/other/net.d")),
         ("node.cni.binDir", json!("/opt/other/bin")),
+        ("node.kernelInterfaces", json!("veth")),
         ("node.aclLists", json!("isolated")),
         ("node.maxUnavailable", json!("10%")),
         ("node.resources.requests.cpu", json!("1")),

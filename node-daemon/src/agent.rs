@@ -349,7 +349,7 @@ impl Agent {
         self.synced.config = true;
         self.dirty = true;
         self.unsaved = true;
-        let Some(config) = config else {
+        let Some(mut config) = config else {
             tracing::warn!("no VppConfig for this node: what is in VPP stays");
             return;
         };
@@ -364,6 +364,7 @@ impl Agent {
                 "configuration changed"
             );
         }
+        self.local.kernel_interfaces.settle(&mut config.spec);
         self.ipam.change_cidrs(&config.spec.node.pod_cidrs);
         let before = self.spec.replace((config.spec, config.metadata.generation));
         self.retain_bindings(before.map(|(spec, _)| spec).unwrap_or_default());

@@ -8,7 +8,7 @@ use clap::Parser;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::desired::{ListedPods, Local, Uplink};
+use crate::desired::{KernelInterfaces, ListedPods, Local, Uplink};
 
 /// The one owner of VPP on its node.
 #[derive(Clone, Debug, Parser)]
@@ -57,7 +57,11 @@ pub struct Config {
     /// If there is no such file the node has no uplink: a DaemonSet gives every node the same options.
     #[arg(long, conflicts_with = "uplink_interface")]
     pub uplink_file: Option<PathBuf>,
-    /// Name of the node's own tap to VPP; empty for none.
+    /// What interfaces between VPP and a kernel are, pods' and the node's own: tap needs /dev/vhost-net, veth is for nodes
+    /// without it. Holds for what is made from now on: drain a node before it changes.
+    #[arg(long, value_enum, default_value_t)]
+    pub kernel_interfaces: KernelInterfaces,
+    /// Name of the node's own interface to VPP; empty for none.
     #[arg(long, default_value = "contiv0")]
     pub host_interface: String,
     /// Largest packet of pods; by default what the uplink leaves room for.
@@ -141,6 +145,7 @@ impl Config {
             cnat: true,
             sinks: false,
             abf: true,
+            kernel_interfaces: self.kernel_interfaces,
             acl_lists: self.acl_lists,
         }
     }

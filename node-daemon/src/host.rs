@@ -1,10 +1,12 @@
-//! The node's own side of its tap to VPP: routes to all pods and to the Services in front of them, so that the node
+//! The node's own side of its interface to VPP: routes to all pods and to the Services in front of them, so that the node
 //! (kubelet's probes above all) and pods reach each other. The node's other connections never depend on VPP.
 //!
-//! Routes carry a protocol number of ours: by it those that are no longer wanted are found. They go with the tap.
-//! [`nat`] is what the kernel translates between the world, itself and VPP.
+//! Routes carry a protocol number of ours: by it those that are no longer wanted are found. They go with the interface, a tap
+//! goes with VPP. [`pair`] makes the interface where there is no tap, [`nat`] is what the kernel translates between the world,
+//! itself and VPP.
 
 pub mod nat;
+pub mod pair;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,16 +23,19 @@ use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use crate::addressing::{gateway, node_mac};
 use crate::cluster::{Cluster, of_family};
 use crate::desired::service::node_ports;
-use crate::desired::{HostServices, Local};
+use crate::desired::{HostServices, KernelInterfaces, Local};
+use crate::podside::PodSideError;
 
 /// Protocol number of our routes: above those that iproute2 and routing daemons use.
 const PROTOCOL: u8 = 196;
 
-/// What the node's side of the tap should be.
+/// What the node's side of its interface to VPP should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostSide {
-    /// Name of the tap on the node.
+    /// Name of the interface on the node.
     pub ifname: String,
+    /// Name of VPP's end of it, where it is a veth pair.
+    pub vpp_end: Option<String>,
     /// Its MTU.
     pub mtu: u32,
     /// VPP's gateways and the hardware address behind which they are.
@@ -49,9 +54,12 @@ pub type Route = (Cidr, IpAddr, Option<IpAddr>);
 /// Something the kernel refused.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// The tap is not there.
+    /// The interface is not there.
     #[error("there is no interface {0}")]
     Missing(String),
+    /// The veth pair.
+    #[error(transparent)]
+    Pair(#[from] PodSideError),
     /// A request failed.
     #[error("{what}: {source}")]
     Kernel {
@@ -136,6 +144,7 @@ pub fn host_side(
         ifname: ifname.clone(),
     };
     Some(HostSide {
+        vpp_end: (local.kernel_interfaces == KernelInterfaces::Veth).then(|| pair::vpp_end(&ifname)),
         ifname,
         mtu: local.pod_mtu(spec),
         gateways,
@@ -168,13 +177,10 @@ pub async fn configure(side: &HostSide) -> Result<(), HostError> {
 
 async fn configure_with(kernel: &Handle, side: &HostSide) -> Result<(), HostError> {
     let index = index(kernel, &side.ifname).await?;
-    let change = LinkUnspec::new_with_index(index).up().mtu(side.mtu).build();
-    kernel
-        .link()
-        .set(change)
-        .execute()
-        .await
-        .map_err(refused("bringing the tap up"))?;
+    bring_up(kernel, index, side).await?;
+    if let Some(end) = &side.vpp_end {
+        bring_up(kernel, self::index(kernel, end).await?, side).await?;
+    }
     for &gateway in &side.gateways {
         let request = kernel
             .neighbours()
@@ -221,7 +227,13 @@ async fn configure_with(kernel: &Handle, side: &HostSide) -> Result<(), HostErro
     nat::replace(&side.nat).await
 }
 
-/// Whether packets between the node's loopback addresses and the tap are routed (`route_localnet` of the kernel's
+async fn bring_up(kernel: &Handle, index: u32, side: &HostSide) -> Result<(), HostError> {
+    let change = LinkUnspec::new_with_index(index).up().mtu(side.mtu).build();
+    let done = kernel.link().set(change).execute().await;
+    done.map_err(refused(format!("bringing {} up", side.ifname)))
+}
+
+/// Whether packets between the node's loopback addresses and VPP are routed (`route_localnet` of the kernel's
 /// ip-sysctl documentation): a host port is on 127.0.0.1 too.
 fn route_localnet(ifname: &str, on: bool) -> Result<(), HostError> {
     let path = format!("/proc/sys/net/ipv4/conf/{ifname}/route_localnet");
@@ -286,12 +298,12 @@ fn route(index: u32, prefix: Cidr, via: IpAddr, source: Option<IpAddr>) -> Route
     }
 }
 
-/// Takes back everything this daemon, or one before it, put into the node's network namespace: routes and the table.
-/// What VPP made goes with VPP.
+/// Takes back everything this daemon, or one before it, put into the node's network namespace: routes, the table, and the
+/// veth pair of this name if there is one. What VPP made goes with VPP.
 ///
 /// # Errors
 /// At the first request the kernel refuses.
-pub async fn clean() -> Result<(), HostError> {
+pub async fn clean(host_interface: &str) -> Result<(), HostError> {
     let (connection, kernel, _) = rtnetlink::new_connection().map_err(HostError::Open)?;
     let connection = tokio::spawn(connection);
     let routes = async {
@@ -303,8 +315,11 @@ pub async fn clean() -> Result<(), HostError> {
     };
     let outcome = routes.await;
     connection.abort();
-    // Both are tried: the one does not need the other.
-    nat::remove().await.and(outcome)
+    // All are tried: the one does not need the other.
+    nat::remove()
+        .await
+        .and(pair::remove(host_interface).await)
+        .and(outcome)
 }
 
 /// Routes of ours, by this interface if one is given.

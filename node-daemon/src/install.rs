@@ -85,7 +85,7 @@ impl Install {
 }
 
 /// Takes back what the network left on this node, for when it is uninstalled: the CNI configuration and plugin, routes,
-/// the nftables table, and the daemon's state. Pods that run lose their network with VPP; drain the node first.
+/// the nftables table, the node's interface to VPP, and the daemon's state. Pods that run lose their network with VPP; drain the node first.
 #[derive(Clone, Debug, Parser)]
 #[command(bin_name = "contiv-node cleanup", version)]
 pub struct Cleanup {
@@ -95,6 +95,9 @@ pub struct Cleanup {
     /// The node's directory of CNI plugins.
     #[arg(long, default_value = "/opt/cni/bin")]
     pub cni_bin_dir: PathBuf,
+    /// Name of the node's own interface to VPP: if it is a veth pair it is removed.
+    #[arg(long, default_value = "contiv0")]
+    pub host_interface: String,
     /// The daemon's state, which is removed.
     #[arg(long, default_value = "/var/lib/contiv")]
     pub state_dir: PathBuf,
@@ -114,7 +117,9 @@ impl Cleanup {
             fs::remove_file(path)
         });
         let plugin = remove(&self.cni_bin_dir.join(PLUGIN), |path| fs::remove_file(path));
-        let kernel = host::clean().await.map_err(InstallError::from);
+        let kernel = host::clean(&self.host_interface)
+            .await
+            .map_err(InstallError::from);
         let state = entries(&self.state_dir).and_then(|entries| {
             // What is in it, not itself: it may be a mount.
             entries.iter().try_for_each(|path| {

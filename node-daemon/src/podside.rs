@@ -20,7 +20,7 @@ use cni_shim::{CniError, code};
 use crds::cnf::{Forwarding, InterfaceRole};
 
 pub use netns::exists;
-pub use veth::{Veth, create_veth, delete_veth};
+pub use veth::{Veth, create_veth, delete_veth, is_veth};
 
 /// What a pod needs within its network namespace. The interfaces themselves exist already: VPP
 /// makes a tap right in the namespace, [`create_veth`] a veth.

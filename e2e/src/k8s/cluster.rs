@@ -13,6 +13,7 @@ use super::machine::{Machine, Outfit};
 use super::plane::{Plane, free_port};
 use crate::assets::Programs;
 use crate::cluster::require_root;
+use crate::dataplane;
 use crate::kubectl::Kubectl;
 use crate::run::{self, Run};
 use crate::underlay::Underlay;
@@ -48,15 +49,7 @@ impl Cluster {
     /// Starts everything up to the control plane, with no node yet. Needs root.
     pub async fn control_plane(options: &Options) -> Result<Self> {
         require_root()?;
-        if let Some(vpp) = &options.vpp {
-            ensure!(vpp.is_file(), "VPP={}: there is no such program", vpp.display());
-            ensure!(
-                Path::new("/dev/vhost-net").exists(),
-                "VPP={}: VPP makes a node's own interface by /dev/vhost-net, which this machine lacks; `modprobe vhost_net` \
-                 where the kernel has it, or leave VPP= out: then nodes run the embedded dataplane",
-                vpp.display()
-            );
-        }
+        dataplane::check(options.vpp.as_deref())?;
         // Before what takes minutes.
         let port = free_port(options.port)?;
         let programs = Programs::ready()?;

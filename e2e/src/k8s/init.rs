@@ -148,6 +148,8 @@ fn make_root(config: &Config) -> Result<()> {
     plain("sysfs", &root.join("sys"), "sysfs", None)?;
     cgroups::mount_all(&root)?;
     bind(Path::new("/dev"), &root.join("dev"), MsFlags::MS_REC)?;
+    // VPP keeps shared memory there, under names that another node's VPP has too.
+    plain("tmpfs", &root.join("dev/shm"), "tmpfs", Some("mode=1777"))?;
     for (name, value) in TUNABLES {
         let target = root.join("proc/sys").join(name);
         if target.exists() {

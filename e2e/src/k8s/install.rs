@@ -9,6 +9,7 @@ use serde_json::json;
 use super::cluster::Cluster;
 use super::machine::uplinks;
 use super::plane::PORT;
+use crate::dataplane;
 use crate::underlay::GATEWAY4;
 use crate::wait::{eventually, expect};
 use crate::{assets, chart};
@@ -45,6 +46,7 @@ impl Cluster {
             "apiServer": {"host": GATEWAY4.to_string(), "port": PORT},
             "uplink": {"interface": "vpp0", "nodes": uplinks(9)},
             "vpp": {"enabled": self.vpp().is_none()},
+            "node": {"kernelInterfaces": dataplane::kernel_interfaces(self.vpp())},
         })
     }
 

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::cluster::{Cluster, POD_PATIENCE};
 use crate::assets;
+use crate::dataplane;
 use crate::probe::Answers;
 use crate::run::Run;
 use crate::suite::Bed;
@@ -136,7 +137,11 @@ pub struct Place {
 
 impl Bed for Cluster {
     async fn prepare() -> Result<Self> {
-        Self::control_plane(&super::cluster::Options::default()).await
+        let options = super::cluster::Options {
+            vpp: dataplane::from_environment(),
+            ..Default::default()
+        };
+        Self::control_plane(&options).await
     }
 
     async fn bring_up(&mut self, nodes: u8) -> Result<()> {

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::init::{Config, PIDS, Service, Until};
 use super::plane::{CLUSTER_DNS, CLUSTER_DOMAIN, Plane};
 use crate::assets::{self, Programs};
+use crate::dataplane;
 use crate::netns::Namespace;
 use crate::node::node_name;
 use crate::process::{Process, Program};
@@ -245,7 +246,7 @@ fn init_config(run: &Run, outfit: &Outfit, name: &str, dir: &Path, host: &[IpAdd
     binds.push((logs.clone(), logs.clone()));
     let hosts = format!("127.0.0.1 localhost\n::1 localhost\n{} {name}\n", host[0]);
     if outfit.vpp.is_some() {
-        fs::write(dir.join("vpp.conf"), VPP_CONFIG)?;
+        fs::write(dir.join("vpp.conf"), dataplane::config(Path::new("/run/vpp")))?;
     }
     let mut files = vec![
         ("/etc/hostname".into(), format!("{name}\n")),
@@ -349,16 +350,6 @@ runtime_type = "io.containerd.runc.v2"
 BinaryName = "runc"
 SystemdCgroup = false
 "#;
-
-/// A small VPP without physical devices: one thread, what a test's traffic needs, and our ACL setting.
-const VPP_CONFIG: &str = "unix { nodaemon log /run/vpp/vpp.log cli-listen /run/vpp/cli.sock }
-socksvr { socket-name /run/vpp/api.sock }
-statseg { socket-name /run/vpp/stats.sock size 64M }
-memory { main-heap-size 512M }
-buffers { buffers-per-numa 16384 page-size default }
-acl-plugin { reclassify sessions 1 }
-plugins { plugin dpdk_plugin.so { disable } }
-";
 
 /// Names of nodes and their values for the chart's `uplink.nodes`.
 pub fn uplinks(count: u8) -> BTreeMap<String, serde_json::Value> {

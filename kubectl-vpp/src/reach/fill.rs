@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use node_daemon::apply::{State, apply};
 use node_daemon::attachments::{Attachment, Attachments, State as Stage};
 use node_daemon::cluster::Cluster as Shared;
-use node_daemon::desired::{Inputs, ListedPods, Local, Uplink, desired};
+use node_daemon::desired::{Inputs, KernelInterfaces, ListedPods, Local, Uplink, desired};
 use node_daemon::host::host_side;
 use node_daemon::objects::{Key, Link, Object};
 use node_daemon::plan::plan;
@@ -213,6 +213,7 @@ fn settings(node: &str, number: u32, faces: [bool; 2]) -> Local {
         cnat: true,
         sinks: false,
         abf: true,
+        kernel_interfaces: KernelInterfaces::default(),
         acl_lists: ListedPods::default(),
     }
 }

@@ -109,6 +109,7 @@ impl Agent {
                 return;
             }
             self.note_plan(&plan);
+            self.prepare_host(&plan).await;
             let started = Instant::now();
             self.spare_connections(&plan, now).await;
             let report = apply::apply(&vpp, &mut self.state, &plan).await;
@@ -254,7 +255,22 @@ impl Agent {
         }
     }
 
-    /// Keeps the node's own side of its tap as it should be, beside the agent.
+    /// What must be there before VPP makes its end of the node's interface.
+    async fn prepare_host(&mut self, plan: &Plan) {
+        let made = plan
+            .steps()
+            .any(|step| matches!(step, Step::Create(Key::Interface(Link::Host), _)));
+        let Some((spec, _)) = self.spec.as_ref().filter(|_| made) else {
+            return;
+        };
+        if let Err(error) = host::pair::make(&self.local, self.local.pod_mtu(spec)).await {
+            // VPP does not find it then: that step fails and is tried again.
+            tracing::warn!(%error, "the node's interface to VPP could not be made");
+            self.host_error = Some(error.to_string());
+        }
+    }
+
+    /// Keeps the node's own side of its interface as it should be, beside the agent.
     pub(super) fn follow_host(&mut self) {
         let up = self.state.objects.contains_key(&Key::Up(Link::Host));
         let Some((spec, _)) = &self.spec else { return };
@@ -273,7 +289,7 @@ impl Agent {
         tokio::spawn(async move {
             let outcome = host::configure(&side).await.map_err(|error| error.to_string());
             if let Err(error) = &outcome {
-                tracing::warn!(error, "the node's own side of its tap could not be made");
+                tracing::warn!(error, "the node's own side of its interface could not be made");
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             }
             let _ = events.send(Event::HostConfigured(outcome)).await;

@@ -36,6 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crds::VppConfigSpec;
+use crds::cnf::InterfaceKind;
 use crds::net::Cidr;
 use crds::vpp_config::{PodBinding, PolicyRef};
 use ipnet::IpNet;
@@ -64,8 +65,40 @@ pub struct Local {
     pub sinks: bool,
     /// Whether VPP has ABF.
     pub abf: bool,
+    /// What interfaces between VPP and a kernel are.
+    pub kernel_interfaces: KernelInterfaces,
     /// Which pods have lists of ACLs.
     pub acl_lists: ListedPods,
+}
+
+/// What interfaces between VPP and a kernel are, a pod's or the node's own, unless they are to be veths anyway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum KernelInterfaces {
+    /// Taps, for which VPP needs /dev/vhost-net.
+    #[default]
+    Tap,
+    /// Veth pairs, for nodes that lack it: every kernel has them, and each packet takes one copy more.
+    Veth,
+}
+
+impl KernelInterfaces {
+    /// What is made where this is asked for.
+    fn in_place_of(self, kind: InterfaceKind) -> InterfaceKind {
+        match (self, kind) {
+            (Self::Veth, InterfaceKind::Tap) => InterfaceKind::Veth,
+            (_, kind) => kind,
+        }
+    }
+
+    /// Makes a node's configuration ask for what this node makes.
+    pub fn settle(self, spec: &mut VppConfigSpec) {
+        for pod in &mut spec.pods {
+            pod.interface = self.in_place_of(pod.interface);
+            for interface in &mut pod.interfaces {
+                interface.kind = self.in_place_of(interface.kind);
+            }
+        }
+    }
 }
 
 /// Which pods' interfaces have lists of ACLs.

@@ -1,4 +1,4 @@
-//! The node itself: gateway, uplink, host tap, tunnels, routes to peers.
+//! The node itself: gateway, uplink, host interface, tunnels, routes to peers.
 
 use std::net::IpAddr;
 
@@ -7,9 +7,10 @@ use crds::net::Cidr;
 use crds::vpp_config::TransportMode;
 use ipnet::IpNet;
 
-use super::{Desired, Inputs};
+use super::{Desired, Inputs, KernelInterfaces};
 use crate::addressing::{gateway, node_mac};
 use crate::cluster::of_family;
+use crate::host::pair;
 use crate::objects::{Area, Device, Interface, Key, Link, Object, Path, TunnelId};
 
 pub(super) fn add(inputs: &Inputs<'_>, out: &mut Desired) {
@@ -63,18 +64,25 @@ fn add_uplink(inputs: &Inputs<'_>, out: &mut Desired) {
     }
 }
 
-/// The node's own addresses are behind the host tap, so that pods and the node's processes (kubelet's probes above
+/// The node's own addresses are behind the host interface, so that pods and the node's processes (kubelet's probes above
 /// all) reach each other.
 fn add_host(inputs: &Inputs<'_>, out: &mut Desired) {
     let Some(name) = &inputs.local.host_interface else {
         return;
     };
     let host_mac = node_mac(&inputs.local.node, "host side");
-    let device = Device::Tap {
-        host_if_name: name.clone(),
-        netns: None,
-        mac: node_mac(&inputs.local.node, "host"),
-        host_mac,
+    let mac = node_mac(&inputs.local.node, "host");
+    let device = match inputs.local.kernel_interfaces {
+        KernelInterfaces::Tap => Device::Tap {
+            host_if_name: name.clone(),
+            netns: None,
+            mac,
+            host_mac,
+        },
+        KernelInterfaces::Veth => Device::AfPacket {
+            host_if_name: pair::vpp_end(name),
+            mac,
+        },
     };
     add_interface(Link::Host, device, inputs.local.pod_mtu(inputs.spec), out);
     out.put(Key::Unnumbered(Link::Host), Object::Unnumbered(Link::Gateway));

@@ -74,6 +74,7 @@ impl World {
             cnat: true,
             sinks: false,
             abf: true,
+            kernel_interfaces: KernelInterfaces::Tap,
             acl_lists: ListedPods::All,
         };
         Self {
@@ -883,4 +884,71 @@ fn a_hop_to_another_node_has_its_own_tunnel_without_cnat() {
 fn equal_input_gives_equal_output() {
     let (world, ..) = chain_world();
     assert_eq!(world.desired(), world.desired());
+}
+
+#[test]
+fn a_node_without_vhost_net_has_veths_where_taps_would_be() {
+    let mut world = World::new();
+    world.pod("plain", 2, PodBinding::default());
+    let function = |name: &str, kind| FunctionInterface {
+        name: name.into(),
+        role: InterfaceRole::InOut,
+        kind,
+    };
+    let binding = PodBinding {
+        interface: InterfaceKind::Memif,
+        interfaces: vec![
+            function("a", InterfaceKind::Tap),
+            function("b", InterfaceKind::Veth),
+        ],
+        ..PodBinding::default()
+    };
+    world.pod("function", 3, binding);
+    let asked = world.spec.clone();
+
+    KernelInterfaces::Tap.settle(&mut world.spec);
+    assert_eq!(world.spec, asked, "where there are taps all is as asked");
+    KernelInterfaces::Veth.settle(&mut world.spec);
+    let kinds: Vec<_> = world
+        .spec
+        .pods
+        .iter()
+        .map(|pod| {
+            (
+                pod.interface,
+                pod.interfaces.iter().map(|i| i.kind).collect::<Vec<_>>(),
+            )
+        })
+        .collect();
+    let veth = InterfaceKind::Veth;
+    assert_eq!(
+        kinds,
+        [
+            (veth, vec![]),
+            // memif needs nothing of a kernel.
+            (InterfaceKind::Memif, vec![veth, veth])
+        ]
+    );
+}
+
+#[test]
+fn the_nodes_interface_is_a_tap_or_vpps_end_of_a_veth_pair() {
+    let mut world = World::new();
+    let device = |world: &World| match world.desired().objects.get(&Key::Interface(Link::Host)) {
+        Some(Object::Interface(interface)) => interface.device.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(
+        matches!(device(&world), Device::Tap { host_if_name, netns: None, .. } if host_if_name == "contiv0")
+    );
+    let neighbours = |world: &World| {
+        let desired = world.desired();
+        let all = desired.objects.into_iter();
+        all.filter(|(key, _)| matches!(key, Key::Neighbour(Link::Host, _) | Key::Route(_)))
+            .collect::<Vec<_>>()
+    };
+    let before = neighbours(&world);
+    world.local.kernel_interfaces = KernelInterfaces::Veth;
+    assert!(matches!(device(&world), Device::AfPacket { host_if_name, .. } if host_if_name == "contiv0-vpp"));
+    assert_eq!(neighbours(&world), before, "what is behind it does not change");
 }

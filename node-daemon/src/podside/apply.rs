@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::route::{RouteMessage, RouteProtocol, RouteScope};
 use rtnetlink::packet_route::rule::RuleAction;
 use rtnetlink::{Error, Handle, LinkUnspec, RouteMessageBuilder};
@@ -71,6 +71,7 @@ pub(super) struct Link {
     pub(super) mac: Vec<u8>,
     pub(super) mtu: u32,
     pub(super) up: bool,
+    pub(super) veth: bool,
 }
 
 impl From<LinkMessage> for Link {
@@ -85,6 +86,9 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Address(mac) => link.mac = mac,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::LinkInfo(info) => {
+                    link.veth = info.contains(&LinkInfo::Kind(InfoKind::Veth));
+                }
                 _ => {}
             }
         }

@@ -55,6 +55,16 @@ pub fn delete_veth(name: &str) -> Result<(), PodSideError> {
     netns::within(None, async |kernel| remove(&kernel, name).await)
 }
 
+/// Whether the daemon's namespace has a veth of this name.
+///
+/// # Errors
+/// When the kernel refuses to say.
+pub fn is_veth(name: &str) -> Result<bool, PodSideError> {
+    netns::within(None, async |kernel| {
+        Ok(link(&kernel, name).await?.is_some_and(|found| found.veth))
+    })
+}
+
 async fn remove(kernel: &Handle, name: &str) -> Result<(), PodSideError> {
     let Some(found) = link(kernel, name).await? else {
         return Ok(());
