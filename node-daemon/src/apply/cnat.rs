@@ -29,6 +29,9 @@ const FEATURES_V0_3: &[(&str, &str)] = &[
     ("ip6-output", "cnat-output-ip6"),
 ];
 
+/// Index of the interface that every VPP has.
+const LOCAL0: u32 = 0;
+
 fn api(run: Run<'_>) -> Result<CnatApi, Failure> {
     run.vpp
         .features
@@ -117,6 +120,7 @@ pub(super) async fn set_feature(
     let index = run.index(link)?;
     if !enable {
         toggle(run, index, false).await?;
+        keep_excluded(run, role).await?;
     }
     futures::future::try_join_all(
         tables(role)
@@ -128,6 +132,16 @@ pub(super) async fn set_feature(
         toggle(run, index, true).await?;
     }
     Ok(())
+}
+
+/// VPP 26.06 forgets all excluded prefixes, and takes nothing out of other tables, once the last interface left INCLUDE_V4
+/// (`cnat_snat_policy_entry_is_init`): so one is in it from which nothing ever comes.
+async fn keep_excluded(run: Run<'_>, role: CnatRole) -> Result<(), Failure> {
+    let table = CnatSnatPolicyTable::CNAT_POLICY_INCLUDE_V4;
+    if role != CnatRole::Pod || api(run)? != CnatApi::V1_0 {
+        return Ok(());
+    }
+    set_table(run, LOCAL0, table, true).await
 }
 
 async fn toggle(run: Run<'_>, sw_if_index: u32, enable: bool) -> Result<(), Failure> {

@@ -85,7 +85,8 @@ suite! {
         maglev_keeps_one_backend_per_client,
         egress_policy_sees_the_backend_and_ingress_policy_the_client,
         enabling_twice_breaks_translation,
-        what_leaves_the_cluster_gets_the_source_nat_address;
+        what_leaves_the_cluster_gets_the_source_nat_address,
+        the_last_included_interface_takes_the_excluded_prefixes_with_it;
     chains:
         abf_leads_through_the_function_both_ways,
         with_the_function_down_packets_are_dropped,

@@ -56,6 +56,9 @@ pub(crate) struct Entry {
     policy: SnatPolicy,
     excluded: BTreeSet<Prefix>,
     interfaces: BTreeMap<SnatTable, BTreeSet<u32>>,
+    /// Whether anything was put in (`cnat_snat_policy_entry_is_init`). 26.06 asks the length of the bitmap of
+    /// [`SnatTable::IncludeV4`], which is zero again once a bit was cleared and none is left.
+    is_init: bool,
     clients: Vec<IpAddr>,
     /// Of cnat 0.3.0.
     is_older: bool,
@@ -142,9 +145,23 @@ impl Entry {
             policy: SnatPolicy::None,
             excluded: BTreeSet::new(),
             interfaces: BTreeMap::new(),
+            is_init: false,
             clients: Vec::new(),
             is_older: false,
         }
+    }
+
+    /// Before anything is put in: 26.06 makes a new table of prefixes, whatever the one before held.
+    fn init(&mut self) {
+        if !self.is_older && !self.is_init {
+            self.excluded.clear();
+        }
+        self.is_init = true;
+    }
+
+    /// Whether a deletion does nothing.
+    fn is_blank(&self) -> bool {
+        !self.is_older && !self.is_init
     }
 
     fn has(&self, table: SnatTable, sw_if_index: u32) -> bool {
@@ -170,7 +187,7 @@ impl Entry {
             Family::V4 => SnatTable::IncludeV4,
             Family::V6 => SnatTable::IncludeV6,
         };
-        let outgoing = self.has(include, rx) && !self.is_excluded(tuple.dst);
+        let outgoing = !self.is_blank() && self.has(include, rx) && !self.is_excluded(tuple.dst);
         match self.policy {
             SnatPolicy::None => true,
             SnatPolicy::IfPfx => outgoing,
@@ -321,8 +338,9 @@ impl Vpp {
             ));
         };
         if is_add {
+            entry.init();
             entry.excluded.insert(prefix.normalized());
-        } else {
+        } else if !entry.is_blank() {
             entry.excluded.remove(&prefix.normalized());
         }
         Ok(())
@@ -337,11 +355,16 @@ impl Vpp {
         let Some(entry) = self.cnat.snat.default_entry_mut() else {
             return Err(retval::FEATURE_DISABLED.into());
         };
+        if !is_add && entry.is_blank() {
+            return Ok(());
+        }
+        entry.init();
         let set = entry.interfaces.entry(table).or_default();
         if is_add {
             set.insert(sw_if_index);
         } else {
             set.remove(&sw_if_index);
+            entry.is_init = table != SnatTable::IncludeV4 || !set.is_empty();
         }
         Ok(())
     }

@@ -19,6 +19,9 @@ use crate::make::{any, prefix, rule};
 use crate::packets::{TCP, UDP};
 use crate::pods::{Answer, Flow, addr};
 
+/// Index of the interface that every VPP has.
+const LOCAL0: u32 = 0;
+
 const SNAT4: &str = "198.18.250.1";
 const SNAT6: &str = "2001:2:0:fa::1";
 
@@ -385,4 +388,45 @@ pub fn what_leaves_the_cluster_gets_the_source_nat_address(bed: &mut Bed) {
         bed.ask("w1", "198.18.1.3", 80, TCP),
         Answer::Served("w2".into(), addr("198.18.1.2"))
     );
+}
+
+/// 26.06 tells whether its source NAT was set up by the bitmap of INCLUDE_V4, and sets it up again after the last interface
+/// left that: without the prefixes (`cnat_snat_policy_entry_is_init`).
+pub fn the_last_included_interface_takes_the_excluded_prefixes_with_it(bed: &mut Bed) {
+    let Some(pods) = cluster(bed) else { return };
+    let included = |bed: &Bed, sw_if_index, is_add| {
+        bed.call(CnatSnatPolicyAddDelIf {
+            sw_if_index,
+            is_add: u8::from(is_add),
+            table: CnatSnatPolicyTable::CNAT_POLICY_INCLUDE_V4,
+        });
+    };
+    let leave_and_come_back = |bed: &Bed| {
+        for is_add in [false, true] {
+            for &pod in &pods {
+                included(bed, pod, is_add);
+            }
+        }
+    };
+    let kept = Answer::Served("w2".into(), addr("198.18.1.2"));
+    assert_eq!(bed.ask("w1", "198.18.1.3", 80, TCP), kept);
+
+    leave_and_come_back(bed);
+    let translated = match is_v1(bed) {
+        true => Answer::Served("w2".into(), addr(SNAT4)),
+        false => kept.clone(),
+    };
+    assert_eq!(bed.ask("w1", "198.18.1.3", 80, TCP), translated);
+
+    // One that stays, and from which nothing comes, keeps them.
+    included(bed, LOCAL0, true);
+    bed.at_end("local0 included", move |bed| included(bed, LOCAL0, false));
+    for text in CLUSTER {
+        bed.call(CnatSnatPolicyAddDelExcludePfx {
+            is_add: 1,
+            prefix: prefix(text),
+        });
+    }
+    leave_and_come_back(bed);
+    assert_eq!(bed.ask("w1", "198.18.1.3", 80, TCP), kept);
 }
