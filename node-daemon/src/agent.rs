@@ -25,7 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use cni_shim::{AttachmentKey, CniError};
 use crds::{VppConfig, VppConfigSpec};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -112,7 +112,7 @@ pub struct Agent {
     adding: BTreeMap<AttachmentKey, add::Adding>,
     deferred: BTreeSet<String>,
     /// Answers that wait until VPP has followed.
-    leaving: Vec<(oneshot::Sender<cni_shim::Response>, Vec<JoinHandle<()>>)>,
+    leaving: Vec<cni::Leaving>,
 
     vpp: Option<Vpp>,
     vpp_down: String,
@@ -316,7 +316,7 @@ impl Agent {
             Event::VppUp(vpp) => {
                 tracing::info!(version = vpp.version, "connected to VPP");
                 self.local.cnat = vpp.features.cnat.is_some();
-                self.local.sinks = vpp.features.cnat == Some(crate::vpp::CnatApi::V1_0);
+                self.local.cnat_v1 = vpp.features.cnat == Some(crate::vpp::CnatApi::V1_0);
                 self.local.abf = vpp.features.abf;
                 self.linger.reconnected();
                 self.vpp = Some(*vpp);

@@ -143,7 +143,7 @@ impl Config {
             mtu: self.mtu,
             // Until VPP says otherwise: a daemon without VPP plans nothing.
             cnat: true,
-            sinks: false,
+            cnat_v1: false,
             abf: true,
             kernel_interfaces: self.kernel_interfaces,
             acl_lists: self.acl_lists,

@@ -317,6 +317,9 @@ pub enum CnatRole {
     Host,
     /// A tunnel, or an uplink that carries pods' packets: only un-NAT of replies happens there.
     Underlay,
+    /// A function's interface, or a tunnel between functions: packets pass it as they are. Their sessions are looked up and
+    /// written all the same (cnat 1.0.0): an output node further on would go by what the packet's buffer held before.
+    Passage,
 }
 
 /// Backends of a VIP.

@@ -211,7 +211,7 @@ fn settings(node: &str, number: u32, faces: [bool; 2]) -> Local {
         host_interface: Some("contiv0".to_owned()),
         mtu: None,
         cnat: true,
-        sinks: false,
+        cnat_v1: false,
         abf: true,
         kernel_interfaces: KernelInterfaces::default(),
         acl_lists: ListedPods::default(),

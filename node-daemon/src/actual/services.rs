@@ -45,27 +45,39 @@ async fn read_features(vpp: &Vpp, state: &mut State) -> vpp_api::Result<()> {
         .iter()
         .map(|(link, index)| (link.clone(), *index))
         .collect();
+    let is_enabled = |feature: &str, sw_if_index| {
+        vpp.client.send(FeatureIsEnabled {
+            arc_name: "ip4-unicast".to_owned(),
+            feature_name: feature.to_owned(),
+            sw_if_index,
+        })
+    };
+    let may_be_passage = |link: &Link| {
+        vpp.features.cnat == Some(CnatApi::V1_0) && matches!(link, Link::Function(..) | Link::Tunnel(_))
+    };
     let questions: Vec<_> = candidates
         .iter()
-        .map(|&(_, sw_if_index)| {
-            vpp.client.send(FeatureIsEnabled {
-                arc_name: "ip4-unicast".to_owned(),
-                feature_name: "cnat-input-ip4".to_owned(),
-                sw_if_index,
-            })
+        .map(|(link, index)| {
+            let lookup = may_be_passage(link).then(|| is_enabled("cnat-lookup-ip4", *index));
+            (is_enabled("cnat-input-ip4", *index), lookup)
         })
         .collect();
-    for ((link, _), question) in candidates.into_iter().zip(questions) {
-        if question.await?.is_enabled {
-            let role = match link {
-                Link::Pod(_) | Link::Function(..) => CnatRole::Pod,
-                Link::Host => CnatRole::Host,
-                Link::Gateway | Link::Uplink | Link::Tunnel(_) => CnatRole::Underlay,
-            };
-            state
-                .objects
-                .insert(Key::CnatFeature(link), Object::CnatFeature(role));
-        }
+    for ((link, _), (input, lookup)) in candidates.into_iter().zip(questions) {
+        let translates = input.await?.is_enabled;
+        let passes = match lookup {
+            Some(question) => question.await?.is_enabled,
+            None => false,
+        };
+        let role = match link {
+            _ if passes && !translates => CnatRole::Passage,
+            _ if !translates => continue,
+            Link::Pod(_) | Link::Function(..) => CnatRole::Pod,
+            Link::Host => CnatRole::Host,
+            Link::Gateway | Link::Uplink | Link::Tunnel(_) => CnatRole::Underlay,
+        };
+        state
+            .objects
+            .insert(Key::CnatFeature(link), Object::CnatFeature(role));
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use cni_shim::{AttachmentKey, CniError, Response, code};
 use crds::vpp_config::PodBinding;
 use tokio::sync::oneshot;
 
-use super::cni::{answer, answer_after, not_known};
+use super::cni::{answer, not_known};
 use super::pod::{Side, kernel_names, prepare};
 use super::{Agent, Event};
 use crate::attachments::{Attachment, State};
@@ -332,9 +332,8 @@ impl Agent {
         };
         // Before VPP knew of them, nobody can have used the addresses.
         let used = !matches!(adding.stage, Stage::Binding | Stage::Preparing);
-        let cleanup = self.let_go(key, used);
-        // The runtime may add the pod again as soon as it is answered: a late clean-up would take the new pair.
-        answer_after(cleanup, adding.reply, Response::Failed(error));
+        let veths = self.let_go(key, used);
+        self.leave(veths, adding.reply, Response::Failed(error));
     }
 
     /// What an ADD that ran out of time was waiting for.

@@ -5,13 +5,39 @@ use std::time::SystemTime;
 use cni_shim::{AttachmentKey, CniError, Response, code};
 use crds::VppConfigSpec;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 use super::Agent;
 use super::pod::{Side, remove_veths};
+use crate::attachments::Attachment;
 use crate::cni::{self, Call, Check, CniCall};
 use crate::desired::keys_of;
 use crate::podside;
+
+/// What an attachment that was let go of leaves in the kernel.
+pub(super) struct Veths {
+    attachment: Attachment,
+    functions: Vec<String>,
+}
+
+/// Who waits until VPP and the kernel have let go, and what he is told then.
+pub(super) struct Leaving {
+    pub(super) veths: Vec<Veths>,
+    pub(super) reply: oneshot::Sender<Response>,
+    pub(super) response: Response,
+}
+
+impl Leaving {
+    /// To be called when VPP has let go. Veths go after VPP's interfaces on them: VPP talks to the kernel about a device
+    /// even to give it back. Whoever waits hears of it after that: a late clean-up would take the pair of the pod's next ADD.
+    pub(super) fn finish(self) {
+        tokio::task::spawn_blocking(move || {
+            for each in &self.veths {
+                remove_veths(&each.attachment, &each.functions);
+            }
+            answer(self.reply, Ok(self.response));
+        });
+    }
+}
 
 impl Agent {
     pub(super) fn take_call(&mut self, call: CniCall) {
@@ -25,23 +51,37 @@ impl Agent {
             Call::Add(add) => self.begin_add(add, reply),
             // Always succeeds; answered when VPP has let go, so that the runtime may delete the namespace.
             Call::Del(del) => {
-                let cleanup = self.detach(&del.key);
-                self.leaving.push((reply, cleanup));
+                let veths = self.detach(&del.key);
+                self.leave(veths, reply, Response::Done {});
             }
             Call::Gc(valid) => {
-                let mut cleanup = Vec::new();
+                let mut veths = Vec::new();
                 for key in self.attachments.stale(&valid) {
-                    cleanup.extend(self.detach(&key));
+                    veths.extend(self.detach(&key));
                 }
-                self.leaving.push((reply, cleanup));
+                self.leave(veths, reply, Response::Done {});
             }
             Call::Check(check) => self.check(check, reply),
             Call::Status => answer(reply, self.status()),
         }
     }
 
-    /// Ends what is under way for an attachment and lets go of it; returns the clean-up that goes on beside the agent.
-    fn detach(&mut self, key: &AttachmentKey) -> Vec<JoinHandle<()>> {
+    /// Answers when VPP and the kernel have let go.
+    pub(super) fn leave(
+        &mut self,
+        veths: impl IntoIterator<Item = Veths>,
+        reply: oneshot::Sender<Response>,
+        response: Response,
+    ) {
+        self.leaving.push(Leaving {
+            veths: veths.into_iter().collect(),
+            reply,
+            response,
+        });
+    }
+
+    /// Ends what is under way for an attachment and lets go of it.
+    fn detach(&mut self, key: &AttachmentKey) -> Option<Veths> {
         if let Some(adding) = self.adding.remove(key) {
             let error = CniError::new(code::TRY_AGAIN_LATER, "deleted while it was being added");
             answer(adding.reply, Err(error));
@@ -49,12 +89,10 @@ impl Agent {
         self.let_go(key, true)
     }
 
-    /// Lets go of an attachment: disk, addresses, veths now, VPP in the next step. `used` says whether anybody can have
-    /// used its addresses.
-    pub(super) fn let_go(&mut self, key: &AttachmentKey, used: bool) -> Vec<JoinHandle<()>> {
-        let Some(attachment) = self.attachments.remove(key) else {
-            return Vec::new();
-        };
+    /// Lets go of an attachment: disk and addresses now, VPP in the next step, the kernel after that. `used` says whether
+    /// anybody can have used its addresses.
+    pub(super) fn let_go(&mut self, key: &AttachmentKey, used: bool) -> Option<Veths> {
+        let attachment = self.attachments.remove(key)?;
         self.deferred.remove(&attachment.id());
         self.dirty = true;
         if let Err(error) = self.store.remove(key) {
@@ -79,9 +117,10 @@ impl Agent {
             "pod detached"
         );
         self.retain_bindings(VppConfigSpec::default());
-        vec![tokio::task::spawn_blocking(move || {
-            remove_veths(&attachment, &functions)
-        })]
+        Some(Veths {
+            attachment,
+            functions,
+        })
     }
 
     fn check(&mut self, check: Check, reply: oneshot::Sender<Response>) {
@@ -146,19 +185,4 @@ pub(super) fn not_known() -> CniError {
 pub(super) fn answer(reply: oneshot::Sender<Response>, outcome: Result<Response, CniError>) {
     // A runtime that hung up deletes what it asked for; there is nobody to tell.
     let _ = reply.send(Response::from(outcome));
-}
-
-/// Answers when the clean-up is done.
-pub(super) fn answer_after(
-    cleanup: Vec<JoinHandle<()>>,
-    reply: oneshot::Sender<Response>,
-    response: Response,
-) {
-    tokio::spawn(async move {
-        for task in cleanup {
-            // One that panicked has cleaned up what it could.
-            let _ = task.await;
-        }
-        let _ = reply.send(response);
-    });
 }

@@ -26,6 +26,8 @@ impl Agent {
                 self.dirty = true;
             }
         }
+        // Those that come while VPP follows wait for the next step.
+        let leaving = std::mem::take(&mut self.leaving);
         let resync = self.vpp.is_some() && now >= self.next_read;
         let all = self.dirty || resync || self.retry.due(now);
         if all || !(self.moved.is_empty() || self.follow_services().await) {
@@ -50,9 +52,7 @@ impl Agent {
         if self.unsaved && !self.resting() {
             self.save();
         }
-        for (reply, cleanup) in self.leaving.drain(..) {
-            super::cni::answer_after(cleanup, reply, cni_shim::Response::Done {});
-        }
+        leaving.into_iter().for_each(super::cni::Leaving::finish);
     }
 
     /// Whether enough is known to say what should be in VPP: never from half a cluster, which would look like one

@@ -99,7 +99,7 @@ impl Agent {
         let work = self
             .linger
             .revise(|address| index.is_none_or(|index| index.lists(address)), now);
-        let Some(vpp) = self.vpp.as_ref().filter(|_| self.local.sinks) else {
+        let Some(vpp) = self.vpp.as_ref().filter(|_| self.local.cnat_v1) else {
             return;
         };
         if self.linger.told == Some(work) || !vpp.client.supports::<CliInband>() {

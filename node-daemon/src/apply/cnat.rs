@@ -32,6 +32,14 @@ const FEATURES_V0_3: &[(&str, &str)] = &[
 /// Index of the interface that every VPP has.
 const LOCAL0: u32 = 0;
 
+/// Features of cnat 1.0.0 that tell what a packet is to it, and that remember it, without translating.
+const PASSAGE: &[(&str, &str)] = &[
+    ("ip4-unicast", "cnat-lookup-ip4"),
+    ("ip4-output", "cnat-writeback-ip4"),
+    ("ip6-unicast", "cnat-lookup-ip6"),
+    ("ip6-output", "cnat-writeback-ip6"),
+];
+
 fn api(run: Run<'_>) -> Result<CnatApi, Failure> {
     run.vpp
         .features
@@ -105,7 +113,7 @@ fn tables(role: CnatRole) -> &'static [CnatSnatPolicyTable] {
             CnatSnatPolicyTable::CNAT_POLICY_POD,
             CnatSnatPolicyTable::CNAT_POLICY_HOST,
         ],
-        CnatRole::Underlay => &[],
+        CnatRole::Underlay | CnatRole::Passage => &[],
     }
 }
 
@@ -119,7 +127,7 @@ pub(super) async fn set_feature(
 ) -> Result<(), Failure> {
     let index = run.index(link)?;
     if !enable {
-        toggle(run, index, false).await?;
+        toggle(run, index, role, false).await?;
         keep_excluded(run, role).await?;
     }
     futures::future::try_join_all(
@@ -129,7 +137,7 @@ pub(super) async fn set_feature(
     )
     .await?;
     if enable {
-        toggle(run, index, true).await?;
+        toggle(run, index, role, true).await?;
     }
     Ok(())
 }
@@ -144,28 +152,28 @@ async fn keep_excluded(run: Run<'_>, role: CnatRole) -> Result<(), Failure> {
     set_table(run, LOCAL0, table, true).await
 }
 
-async fn toggle(run: Run<'_>, sw_if_index: u32, enable: bool) -> Result<(), Failure> {
-    match api(run)? {
-        CnatApi::V1_0 => {
+async fn toggle(run: Run<'_>, sw_if_index: u32, role: CnatRole, enable: bool) -> Result<(), Failure> {
+    let features = match (role, api(run)?) {
+        (CnatRole::Passage, _) => PASSAGE,
+        (_, CnatApi::V0_3) => FEATURES_V0_3,
+        (_, CnatApi::V1_0) => {
             let request = FeatureCnatEnableDisable {
                 sw_if_index,
                 enable_disable: enable,
             };
-            run.call(request).await.map(|_| ())
+            return run.call(request).await.map(|_| ());
         }
-        CnatApi::V0_3 => {
-            for &(arc, feature) in FEATURES_V0_3 {
-                let request = FeatureEnableDisable {
-                    sw_if_index,
-                    enable,
-                    arc_name: arc.to_owned(),
-                    feature_name: feature.to_owned(),
-                };
-                run.call(request).await?;
-            }
-            Ok(())
-        }
+    };
+    for &(arc, feature) in features {
+        let request = FeatureEnableDisable {
+            sw_if_index,
+            enable,
+            arc_name: arc.to_owned(),
+            feature_name: feature.to_owned(),
+        };
+        run.call(request).await?;
     }
+    Ok(())
 }
 
 pub(super) async fn set_translation(

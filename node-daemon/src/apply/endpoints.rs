@@ -22,7 +22,7 @@ const SCAN: u64 = 1_100_000_000;
 /// `client` (.7), and `one` (.8) and `two` (.9) to stand behind [`VIP`]; VPP's sessions are of a backend.
 fn world() -> World {
     let mut world = World::new();
-    world.local.sinks = true;
+    world.local.cnat_v1 = true;
     for (name, number) in [("client", 7), ("one", 8), ("two", 9)] {
         world.pod(name, number, PodBinding::default());
     }

@@ -60,9 +60,9 @@ pub struct Local {
     pub mtu: Option<u32>,
     /// Whether VPP has cnat.
     pub cnat: bool,
-    /// Whether VPP's sessions are of a backend and go with it (cnat 1.0.0): a port without backends then has a
-    /// translation to nowhere.
-    pub sinks: bool,
+    /// Whether it is cnat 1.0.0. Its sessions are of a backend and go with it: a port without backends has a translation to
+    /// nowhere. And what a packet is to cnat stays with the packet from input to output.
+    pub cnat_v1: bool,
     /// Whether VPP has ABF.
     pub abf: bool,
     /// What interfaces between VPP and a kernel are.

@@ -196,8 +196,8 @@ fn add_source_nat(inputs: &Inputs<'_>, out: &mut Desired) {
     }
 }
 
-/// cnat on pods', host's and the transport's interfaces; not on functions' and hops' (a function between would see
-/// the two directions of a connection under different addresses).
+/// cnat on pods', host's and the transport's interfaces. On functions' and hops' nothing is translated: a function between
+/// would see the two directions of a connection under different addresses.
 fn add_features(inputs: &Inputs<'_>, out: &mut Desired) {
     if !out.objects.contains_key(&Key::CnatSnat) {
         return;
@@ -214,6 +214,9 @@ fn add_features(inputs: &Inputs<'_>, out: &mut Desired) {
             }
             Key::Interface(Link::Uplink) if inputs.spec.transport.mode == TransportMode::None => {
                 Some((Link::Uplink, CnatRole::Underlay))
+            }
+            Key::Interface(link @ (Link::Function(..) | Link::Tunnel(_))) if inputs.local.cnat_v1 => {
+                Some((link.clone(), CnatRole::Passage))
             }
             _ => None,
         })
@@ -305,7 +308,7 @@ impl Adder<'_, '_> {
     /// A port without backend has a translation too where VPP's sessions are of a backend: a client that goes on
     /// sending from one port would else have a session that knows of no backend, and keep it when there are some.
     fn refuse_port(&mut self, name: &str, vip: Vip, path: Path, affinity: bool) {
-        if !self.inputs.local.sinks {
+        if !self.inputs.local.cnat_v1 {
             return;
         }
         let [v4, v6] = if path == Path::Drop { DROPPING } else { REJECTING };

@@ -17,7 +17,8 @@ use crds::{
 use super::*;
 use crate::attachments::{Attachment, State};
 use crate::objects::{
-    AclLists, Action, Device, Link, Path, SnatAddresses, TAG_LIMIT, TcpFlags, Translation, TunnelId, Vip,
+    AclLists, Action, CnatRole, Device, Link, Path, SnatAddresses, TAG_LIMIT, TcpFlags, Translation,
+    TunnelId, Vip,
 };
 
 /// Everything a test varies.
@@ -72,7 +73,7 @@ impl World {
             host_interface: Some("contiv0".into()),
             mtu: None,
             cnat: true,
-            sinks: false,
+            cnat_v1: false,
             abf: true,
             kernel_interfaces: KernelInterfaces::Tap,
             acl_lists: ListedPods::All,
@@ -951,4 +952,44 @@ fn the_nodes_interface_is_a_tap_or_vpps_end_of_a_veth_pair() {
     world.local.kernel_interfaces = KernelInterfaces::Veth;
     assert!(matches!(device(&world), Device::AfPacket { host_if_name, .. } if host_if_name == "contiv0-vpp"));
     assert_eq!(neighbours(&world), before, "what is behind it does not change");
+}
+
+#[test]
+fn every_packet_is_looked_up_before_cnat_translates_it() {
+    let mut world = World::new();
+    world.local.cnat_v1 = true;
+    world.pod("client", 2, PodBinding::default());
+    let function = FunctionInterface {
+        name: "in".into(),
+        role: InterfaceRole::InOut,
+        kind: InterfaceKind::Tap,
+    };
+    let binding = PodBinding {
+        interfaces: vec![function],
+        ..PodBinding::default()
+    };
+    let id = world.pod("firewall", 3, binding);
+    let out = world.desired();
+    let role = |link: &Link| match out.objects.get(&Key::CnatFeature(link.clone())) {
+        Some(Object::CnatFeature(role)) => Some(*role),
+        _ => None,
+    };
+    assert_eq!(role(&Link::Function(id, "in".into())), Some(CnatRole::Passage));
+    let links = out.objects.keys().filter_map(|key| match key {
+        Key::Interface(link) => Some(link),
+        _ => None,
+    });
+    for link in links {
+        // Nothing comes in by the gateway; by the uplink come tunnels' packets, which are looked up in the tunnel.
+        let exempt = matches!(link, Link::Gateway | Link::Uplink);
+        assert_eq!(role(link).is_none(), exempt, "{link}");
+    }
+
+    world.local.cnat_v1 = false;
+    let out = world.desired();
+    let passages = out
+        .objects
+        .values()
+        .filter(|object| **object == Object::CnatFeature(CnatRole::Passage));
+    assert_eq!(passages.count(), 0, "before 1.0.0 each node looks for itself");
 }

@@ -220,7 +220,7 @@ impl Node {
             local: Local {
                 node: "node-1".into(),
                 cnat: true,
-                sinks: false,
+                cnat_v1: false,
                 abf: true,
                 ..Local::default()
             },

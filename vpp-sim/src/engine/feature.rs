@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Vpp;
-use super::cnat::CnatNode;
+use super::cnat::{CnatFeature, CnatNode};
 use super::types::{Family, OpError, OpResult, retval};
 
 pub(crate) const IP4_UNICAST: &str = "ip4-unicast";
@@ -28,16 +28,33 @@ pub(crate) fn output_arc(family: Family) -> &'static str {
 }
 
 /// Arc and feature of cnat, as `feature_cnat_enable_disable` switches them (recorded from VPP 26.06).
-const CNAT: [(&str, &str); 8] = [
-    (IP4_UNICAST, "cnat-lookup-ip4"),
-    (IP4_UNICAST, "cnat-input-ip4"),
-    (IP4_OUTPUT, "cnat-output-ip4"),
-    (IP4_OUTPUT, "cnat-writeback-ip4"),
-    (IP6_UNICAST, "cnat-lookup-ip6"),
-    (IP6_UNICAST, "cnat-input-ip6"),
-    (IP6_OUTPUT, "cnat-output-ip6"),
-    (IP6_OUTPUT, "cnat-writeback-ip6"),
+const CNAT: [(&str, &str, Family, CnatFeature); 8] = [
+    (IP4_UNICAST, "cnat-lookup-ip4", Family::V4, CnatFeature::Lookup),
+    (IP4_UNICAST, "cnat-input-ip4", Family::V4, CnatFeature::Input),
+    (IP4_OUTPUT, "cnat-output-ip4", Family::V4, CnatFeature::Output),
+    (
+        IP4_OUTPUT,
+        "cnat-writeback-ip4",
+        Family::V4,
+        CnatFeature::Writeback,
+    ),
+    (IP6_UNICAST, "cnat-lookup-ip6", Family::V6, CnatFeature::Lookup),
+    (IP6_UNICAST, "cnat-input-ip6", Family::V6, CnatFeature::Input),
+    (IP6_OUTPUT, "cnat-output-ip6", Family::V6, CnatFeature::Output),
+    (
+        IP6_OUTPUT,
+        "cnat-writeback-ip6",
+        Family::V6,
+        CnatFeature::Writeback,
+    ),
 ];
+
+/// A feature of cnat 1.0.0 by its name.
+fn cnat_feature(arc: &str, feature: &str) -> Option<(Family, CnatFeature)> {
+    let mut all = CNAT.iter();
+    let found = all.find(|(of, name, ..)| (*of, *name) == (arc, feature));
+    found.map(|(_, _, family, feature)| (*family, *feature))
+}
 
 /// Those that are counted here.
 const COUNTED: [(&str, &str); 20] = [
@@ -124,6 +141,12 @@ impl Vpp {
         {
             return self.cnat_node_enable(sw_if_index, family, node, enable);
         }
+        if self.cnat.per_arc.is_none()
+            && let Some((family, feature)) = cnat_feature(arc, feature)
+        {
+            self.cnat.switch(sw_if_index, family, feature, enable);
+            return Ok(());
+        }
         let known = COUNTED.iter().find(|known| **known == (arc, feature));
         let (arc, feature) = known.ok_or(retval::INVALID_VALUE)?;
         if enable && SET_BY_API.iter().any(|part| feature.contains(part)) {
@@ -169,8 +192,8 @@ impl Vpp {
         {
             return Ok(self.cnat_node_count(sw_if_index, family, node) > 0);
         }
-        if CNAT.contains(&(arc, feature)) {
-            return Ok(self.cnat.feature_count(sw_if_index) > 0);
+        if let Some((family, feature)) = cnat_feature(arc, feature) {
+            return Ok(self.cnat.feature_count(sw_if_index, family, feature) > 0);
         }
         if arc == unicast_arc(family) {
             if feature == format!("acl-plugin-in-{prefix}-fa") {

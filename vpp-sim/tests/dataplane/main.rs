@@ -86,7 +86,8 @@ suite! {
         egress_policy_sees_the_backend_and_ingress_policy_the_client,
         enabling_twice_breaks_translation,
         what_leaves_the_cluster_gets_the_source_nat_address,
-        the_last_included_interface_takes_the_excluded_prefixes_with_it;
+        the_last_included_interface_takes_the_excluded_prefixes_with_it,
+        what_a_function_sends_has_a_session_of_its_own;
     chains:
         abf_leads_through_the_function_both_ways,
         with_the_function_down_packets_are_dropped,

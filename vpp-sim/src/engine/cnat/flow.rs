@@ -53,9 +53,6 @@ pub(crate) enum Verdict {
     Via(IpAddr),
 }
 
-/// Ports tried when the answers' key collides with another session.
-const MAX_PORT_RETRIES: u16 = 100;
-
 /// The life of a session after a TCP packet with these flags was translated.
 pub(super) fn lifetime(data: &[u8], ip: &Ip) -> Option<u64> {
     const FIN: u8 = 1;
@@ -273,19 +270,9 @@ impl Cnat {
     }
 
     fn add_return_key(&mut self, index: u32, sent: FiveTuple, table: u32) {
-        let mut key = sent.swapped();
-        let wanted = key.dst_port;
-        let mut tries = 0;
-        // Another flow's answers look the same: the key is displaced, as VPP does, which breaks one of
-        // the two; only source NAT with allocated ports avoids it.
-        while self.sessions.has_key(key, table) && tries < MAX_PORT_RETRIES {
-            tries += 1;
-            key.dst_port = wanted.wrapping_add(tries.wrapping_mul(31));
-        }
-        if tries == MAX_PORT_RETRIES {
-            key.dst_port = wanted;
-        }
-        self.sessions.add_key(index, key, table, true);
+        // Another flow's answers may look the same: they are this one's from now on. VPP would try other ports if the table
+        // refused the key, which it never does (`clib_bihash_add_with_overwrite_cb`).
+        self.sessions.add_key(index, sent.swapped(), table, true);
     }
 
     /// `ip4/6-cnat-tx`: a packet that arrived at a virtual address without the input feature.

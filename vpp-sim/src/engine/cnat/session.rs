@@ -146,10 +146,6 @@ impl Sessions {
         }
     }
 
-    pub(super) fn has_key(&self, tuple: FiveTuple, table: u32) -> bool {
-        self.by_key.contains_key(&(tuple, table))
-    }
-
     pub(super) fn get(&self, record: u32) -> Option<&Record> {
         self.records.get(record)
     }

@@ -83,8 +83,7 @@ impl Vpp {
                 return self.follow(w, family, packet, forward, node);
             }
         }
-        let count = self.cnat.feature_count(rx);
-        for _ in 0..count {
+        for _ in 0..self.cnat.feature_count(rx, family, cnat::CnatFeature::Lookup) {
             let Ok(ip) = Ip::parse(&packet.data) else {
                 return;
             };
@@ -92,7 +91,7 @@ impl Vpp {
             let meta = packet.cnat;
             w.node(format_args!("cnat-lookup-{prefix}"), || meta.describe());
         }
-        for _ in 0..count {
+        for _ in 0..self.cnat.feature_count(rx, family, cnat::CnatFeature::Input) {
             let Ok(ip) = Ip::parse(&packet.data) else {
                 return;
             };

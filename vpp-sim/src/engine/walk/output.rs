@@ -3,7 +3,7 @@ use std::net::IpAddr;
 
 use super::input::describe_nat;
 use super::{MAX_DEPTH, Packet, Walk};
-use crate::engine::cnat::{CnatNode, Verdict};
+use crate::engine::cnat::{CnatFeature, CnatNode, Verdict};
 use crate::engine::fib::{FLOW_HASH_DEFAULT, Forward};
 use crate::engine::interface::{Interface, Kind};
 use crate::engine::packet::hash::flow_hash;
@@ -127,8 +127,7 @@ impl Vpp {
                 return None;
             }
         }
-        let count = self.cnat.feature_count(tx);
-        for _ in 0..count {
+        for _ in 0..self.cnat.feature_count(tx, family, CnatFeature::Output) {
             let ip = Ip::parse(&packet.data).ok()?;
             let verdict = self
                 .cnat
@@ -141,7 +140,7 @@ impl Vpp {
             return None;
         }
         let table = self.table_of(tx, family);
-        for _ in 0..count {
+        for _ in 0..self.cnat.feature_count(tx, family, CnatFeature::Writeback) {
             self.cnat.writeback(&mut packet.cnat, table);
             let meta = packet.cnat;
             w.node(format_args!("cnat-writeback-{prefix}"), || meta.describe());

@@ -14,6 +14,12 @@ const PERMIT: AclAction = AclAction::ACL_ACTION_API_PERMIT;
 /// Pods w1 and w2 whose packets to each other go through a routed function. Its two sides.
 fn chain(bed: &mut Bed) -> (Vec<u32>, u32, u32) {
     let (gateway, pods) = bed.node(3);
+    let [inward, outward] = function_between(bed, gateway, &pods);
+    (pods, inward, outward)
+}
+
+/// Leads what the first two of these pods send to each other through a routed function. Its two sides.
+pub(super) fn function_between(bed: &mut Bed, gateway: u32, pods: &[u32]) -> [u32; 2] {
     let mut sides = Vec::new();
     for (name, out, next_hop, last) in [("in", "out", "198.18.77.1", 1), ("out", "in", "198.18.77.2", 2)] {
         let mac = Mac([2, 7, 7, 7, 7, last]);
@@ -31,7 +37,7 @@ fn chain(bed: &mut Bed) -> (Vec<u32>, u32, u32) {
         bed.abf_policy(POLICIES + n, acl, vec![FibPath::via(side, addr(next_hop))]);
         bed.abf_attach(POLICIES + n, pods[n as usize], 10);
     }
-    (pods, sides[0], sides[1])
+    [sides[0], sides[1]]
 }
 
 pub fn abf_leads_through_the_function_both_ways(bed: &mut Bed) {

@@ -14,10 +14,11 @@ use vpp_api::types::{
     CnatSnatPolicyTable, CnatTranslation, CnatTranslationFlags, IpFlowHashConfigV2, IpProto, NO_INDEX,
 };
 
+use super::chains::function_between;
 use crate::bed::Bed;
 use crate::make::{any, prefix, rule};
 use crate::packets::{TCP, UDP};
-use crate::pods::{Answer, Flow, addr};
+use crate::pods::{Answer, Flow, addr, device};
 
 /// Index of the interface that every VPP has.
 const LOCAL0: u32 = 0;
@@ -120,12 +121,17 @@ fn address(bed: &Bed) -> Option<Ipv4Addr> {
 /// Pods of a cluster: the K8S policy, the cluster's prefixes excluded, cnat once on each pod. `None` if someone else has
 /// addresses: there is one configuration for all, and it can't be read back whole.
 fn cluster(bed: &mut Bed) -> Option<Vec<u32>> {
+    cluster_at_gateway(bed).map(|(_, pods)| pods)
+}
+
+/// The same, with their gateway.
+fn cluster_at_gateway(bed: &mut Bed) -> Option<(u32, Vec<u32>)> {
     let found = address(bed);
     if found.is_some_and(|address| address.to_string() != SNAT4) {
         eprintln!("skipped: this dataplane has source-NAT addresses already");
         return None;
     }
-    let (_, pods) = bed.node(4);
+    let (gateway, pods) = bed.node(4);
     // They stay: once they were removed VPP 26.06 has no free ports for source NAT any more.
     if found.is_none() {
         set_addresses(bed, SNAT4, SNAT6);
@@ -160,7 +166,7 @@ fn cluster(bed: &mut Bed) -> Option<Vec<u32>> {
             enable(bed, sw_if_index, false)
         });
     }
-    Some(pods)
+    Some((gateway, pods))
 }
 
 fn service(bed: &Bed, vip: &str, port: u16, proto: u8, backends: &[(&str, u16)]) -> CnatTranslation {
@@ -429,4 +435,53 @@ pub fn the_last_included_interface_takes_the_excluded_prefixes_with_it(bed: &mut
     }
     leave_and_come_back(bed);
     assert_eq!(bed.ask("w1", "198.18.1.3", 80, TCP), kept);
+}
+
+/// cnat 1.0.0 keeps with the packet's buffer what it found at the input, and goes by that at the output, whatever the buffer
+/// was used for before: so functions' interfaces look sessions up, and write them down, without translating.
+///
+/// A connection to a virtual address is two sessions then, before and behind the function, whose answers look the same: the
+/// later one has them (`clib_bihash_add_with_overwrite_cb`), and the client is not answered in the address's name.
+pub fn what_a_function_sends_has_a_session_of_its_own(bed: &mut Bed) {
+    if !is_v1(bed) {
+        return;
+    }
+    let Some((gateway, pods)) = cluster_at_gateway(bed) else {
+        return;
+    };
+    for side in function_between(bed, gateway, &pods) {
+        let member = move |is_add| CnatSnatPolicyAddDelIf {
+            sw_if_index: side,
+            is_add,
+            table: CnatSnatPolicyTable::CNAT_POLICY_POD,
+        };
+        bed.call(member(1));
+        bed.undo_by("table of a function", member(0));
+        for (arc, feature) in [
+            ("ip4-unicast", "cnat-lookup-ip4"),
+            ("ip4-output", "cnat-writeback-ip4"),
+        ] {
+            let switch = move |enable| FeatureEnableDisable {
+                sw_if_index: side,
+                enable,
+                arc_name: arc.to_owned(),
+                feature_name: feature.to_owned(),
+            };
+            bed.call(switch(true));
+            bed.undo_by(format!("{feature} of a function"), switch(false));
+        }
+    }
+    serve(bed, "198.19.0.20", 80, TCP, &[("198.18.1.3", 80)]);
+    let served = Answer::Served("w2".into(), addr("198.18.1.2"));
+    for _ in 0..3 {
+        assert_eq!(bed.ask("w1", "198.18.1.3", 80, TCP), served);
+        assert_eq!(
+            bed.ask("w3", "198.19.0.20", 80, TCP),
+            Answer::Served("w2".into(), addr("198.18.1.4"))
+        );
+    }
+    // SYN, ACK and data of three connections, and their answers; those of w3 go straight.
+    let seen = [device("in"), device("out")].map(|side| bed.function_frames[&side]);
+    assert_eq!(seen, [9, 6]);
+    assert_eq!(bed.ask("w1", "198.19.0.20", 80, TCP), Answer::Lost);
 }
