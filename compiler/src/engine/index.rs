@@ -1,15 +1,15 @@
 //! What depends on what, and the steps of an update.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crds::{SetRef, VppConfigSpec, VppPolicySpec};
+use crds::{SetRef, VppAddressSetSpec, VppConfigSpec, VppPolicySpec};
 
 use super::change::{Published, publish, publish_all};
 use super::groups::{Group, GroupId, Groups, Scope, SetId};
 use super::named_sets::{Collision, NamedSets};
-use super::pods::Pods;
-use super::{Before, Change, Dirty, SlicesOf};
+use super::pods::{Pods, Seen};
+use super::{Before, Change, Dirty, SlicesOf, side_by_side};
 use crate::chain::Steer;
 use crate::cluster::Cluster;
 use crate::cnf::Cnfs;
@@ -160,6 +160,35 @@ impl<'f> Author<'f> {
     }
 }
 
+/// A policy compiled from the facts as they are now.
+struct Fresh<'f> {
+    /// The policy, if it exists.
+    author: Option<Author<'f>>,
+    compiled: Option<Compiled<VppPolicySpec>>,
+    /// The sets that it names.
+    names: BTreeMap<SetKey, SetRef>,
+    problems: BTreeSet<Problem>,
+    collided: bool,
+}
+
+impl<'f> Fresh<'f> {
+    fn compile(facts: &Facts<'f>, key: &ObjectKey) -> Self {
+        let mut sets = Sets::new(facts.cluster, &facts.settings.system_namespace, facts.naming);
+        let mut problems = BTreeSet::new();
+        let author = Author::find(facts, key);
+        let compiled = author
+            .as_ref()
+            .and_then(|author| author.compile(facts, &mut sets, &mut problems));
+        Self {
+            author,
+            compiled,
+            collided: sets.collided(),
+            names: sets.into_names(),
+            problems,
+        }
+    }
+}
+
 /// What the index knows of a policy.
 #[derive(Debug)]
 struct Indexed {
@@ -228,17 +257,25 @@ impl Index {
                 .filter(|pod| cluster.namespace(&pod.namespace).is_none());
             work.nodes.extend(strays.filter_map(|pod| pod.node.clone()));
         }
-        for key in &dirty.policies {
-            self.policy(facts, key, &mut work, published, sink)?;
+        let mut policies = dirty.policies.iter();
+        while let Some(some) = side_by_side::portion(&mut policies) {
+            let compiled = side_by_side::map(some, |key| (key, Fresh::compile(facts, key)));
+            for (key, fresh) in compiled {
+                self.policy(facts, key, fresh, &mut work, published, sink)?;
+            }
         }
         let pods = std::mem::take(&mut dirty.pods);
-        for (key, before) in &pods {
-            self.pods
-                .update(cluster, &mut self.groups, key, before, &mut work);
-            let problems = cluster.pod(key).map(|pod| pod.problems.iter().cloned().collect());
-            let source = Source::Pod(key.clone());
-            let problems = problems.unwrap_or_default();
-            self.problems.replace(source, problems, &mut work.problems);
+        let mut all = pods.iter();
+        while let Some(some) = side_by_side::portion(&mut all) {
+            let groups = &self.groups;
+            let looked_at = side_by_side::map(some, |(key, before)| Seen::new(cluster, groups, key, before));
+            for seen in looked_at {
+                let problems = seen.now.map(|pod| pod.problems.iter().cloned().collect());
+                let source = Source::Pod(seen.key.clone());
+                self.problems
+                    .replace(source, problems.unwrap_or_default(), &mut work.problems);
+                self.pods.update(&mut self.groups, seen, &mut work);
+            }
         }
         // Pods that have just been looked at are in the new groups already.
         self.fill(cluster, &mut work, |pod| pods.contains_key(&pod.key()));
@@ -246,7 +283,8 @@ impl Index {
         // Rules are compiled from the facts as they are now: once is enough.
         for key in std::mem::take(&mut work.named) {
             if !work.policies.contains(&key) {
-                self.policy(facts, &key, &mut work, published, sink)?;
+                let fresh = Fresh::compile(facts, &key);
+                self.policy(facts, &key, fresh, &mut work, published, sink)?;
             }
         }
         if dirty.intents {
@@ -353,11 +391,12 @@ impl Index {
         }
     }
 
-    /// Compiles a policy, and says who is to hear of what it depends on.
+    /// Takes a policy in, and says who is to hear of what it depends on.
     fn policy(
         &mut self,
         facts: &Facts<'_>,
         key: &ObjectKey,
+        fresh: Fresh<'_>,
         work: &mut Work,
         published: &mut Published,
         sink: Sink<'_>,
@@ -374,16 +413,20 @@ impl Index {
             }
             work.idle.extend(old.named.iter().chain([&old.subject]));
         }
-        let mut problems = BTreeSet::new();
+        if fresh.collided {
+            return Err(Collision);
+        }
+        let Fresh {
+            author,
+            compiled,
+            names,
+            problems,
+            ..
+        } = fresh;
         let mut changes = Vec::new();
         let mut selects = None;
         let mut now = None;
-        if let Some(source) = Author::find(facts, key) {
-            let mut sets = Sets::new(facts.cluster, &facts.settings.system_namespace, facts.naming);
-            let compiled = source.compile(facts, &mut sets, &mut problems);
-            if sets.collided() {
-                return Err(Collision);
-            }
+        if let Some(source) = author {
             let (rank, speaks) = source.rank(facts);
             let end = source.subject();
             let subject = self.group(&key.namespace, &end.pods, end.namespaces.as_ref(), work);
@@ -397,7 +440,7 @@ impl Index {
                     group.named.insert(key.clone());
                 }
             }
-            let sets = self.acquire(sets.into_names(), work)?;
+            let sets = self.acquire(names, work)?;
             now = compiled.as_ref().map(|_| rank.key().clone());
             changes.extend(compiled.map(|compiled| (rank.key().clone(), Some(compiled))));
             let indexed = Indexed {
@@ -522,6 +565,7 @@ impl Index {
     }
 
     fn give_sets(&mut self, cluster: &Cluster, work: &mut Work, published: &mut Published, sink: Sink<'_>) {
+        let mut stay = Vec::new();
         for id in std::mem::take(&mut work.sets) {
             if let Some(set) = self.sets.sweep(id) {
                 self.node_sets.remove(&id);
@@ -537,36 +581,49 @@ impl Index {
                 }
                 continue;
             }
-            let members_of = |id: GroupId| {
-                let members = self.groups.group(id).map_or(&[][..], |group| &group.members);
-                let pods = members.iter().filter_map(|slot| self.pods.get(*slot));
-                pods.map(|indexed| indexed.pod.as_ref())
-            };
-            let Some(set) = self.sets.get(id) else { continue };
-            let members = match &*set.key {
-                SetKey::Block(blocks) => prefixes::union(blocks),
-                SetKey::Nodes(nodes) => node_addresses(cluster, nodes),
-                SetKey::Pods { port, .. } => {
-                    let selected = set.group.into_iter().flat_map(members_of);
-                    let excluded = set.without.iter().copied().flat_map(members_of);
-                    addresses(selected, excluded, port.as_ref(), |pod, ip| {
-                        self.pods.holds(pod, ip)
-                    })
+            stay.push(id);
+        }
+        let mut stay = stay.into_iter();
+        while let Some(some) = side_by_side::portion(&mut stay) {
+            let computed = side_by_side::map(some, |id| (id, self.slices(cluster, id)));
+            for (id, slices) in computed {
+                let Some(set) = self.sets.get_mut(id) else {
+                    continue;
+                };
+                let now = u32::try_from(slices.len()).unwrap_or(u32::MAX);
+                for slice in now..std::mem::replace(&mut set.slices, now) {
+                    let key = slice_key(&set.name, slice);
+                    publish(&mut published.sets, key, None, Change::Set, sink);
                 }
-            };
-            let slices = slices(&set.key, &set.name, &members);
-            let (before, now) = (set.slices, u32::try_from(slices.len()).unwrap_or(u32::MAX));
-            for slice in now..before {
-                let key = slice_key(&set.name, slice);
-                publish(&mut published.sets, key, None, Change::Set, sink);
-            }
-            for (key, slice) in slices {
-                publish(&mut published.sets, key, Some(slice), Change::Set, sink);
-            }
-            if let Some(set) = self.sets.get_mut(id) {
-                set.slices = now;
+                for (key, slice) in slices {
+                    publish(&mut published.sets, key, Some(slice), Change::Set, sink);
+                }
             }
         }
+    }
+
+    /// A set as its objects.
+    fn slices(&self, cluster: &Cluster, id: SetId) -> Vec<(ObjectKey, Compiled<VppAddressSetSpec>)> {
+        let Some(set) = self.sets.get(id) else {
+            return Vec::new();
+        };
+        let members_of = |id: GroupId| {
+            let members = self.groups.group(id).map_or(&[][..], |group| &group.members);
+            let pods = members.iter().filter_map(|slot| self.pods.get(*slot));
+            pods.map(|indexed| indexed.pod.as_ref())
+        };
+        let members = match &*set.key {
+            SetKey::Block(blocks) => prefixes::union(blocks),
+            SetKey::Nodes(nodes) => node_addresses(cluster, nodes),
+            SetKey::Pods { port, .. } => {
+                let selected = set.group.into_iter().flat_map(members_of);
+                let excluded = set.without.iter().copied().flat_map(members_of);
+                addresses(selected, excluded, port.as_ref(), |pod, ip| {
+                    self.pods.holds(pod, ip)
+                })
+            }
+        };
+        slices(&set.key, &set.name, &members)
     }
 
     fn service(
@@ -608,62 +665,71 @@ impl Index {
         published: &mut Published,
         sink: Sink<'_>,
     ) {
-        let cluster = facts.cluster;
-        let system_namespace = &facts.settings.system_namespace;
-        // Pods in the same groups are bound to the same policies.
-        let mut bounds = HashMap::new();
-        for node in std::mem::take(&mut work.nodes) {
-            let mut problems = BTreeSet::new();
-            let node = node.to_string();
-            let config = self.bases.get(&node).cloned().map(|mut config| {
-                let mut left_out = 0;
-                let mut seats = Vec::new();
-                for indexed in self.pods.on(&node) {
-                    let pod = &indexed.pod;
-                    if seats.len() == MAX_NODE_PODS {
-                        left_out += 1;
-                        continue;
-                    }
-                    let bound = match self.tiers && cluster.namespace(&pod.namespace).is_none() {
-                        true => Arc::new(Bound::of_unknown_namespace()),
-                        false => self.bound(system_namespace, &indexed.groups, &mut bounds),
-                    };
-                    if bound.too_many {
-                        problems.insert(policy::too_many(pod));
-                    }
-                    let function = match self.cnfs.is_empty() {
-                        true => None,
-                        false => self.cnfs.of_pod(cluster, &pod.key()),
-                    };
-                    seats.push((binding(pod, function), bound));
-                }
-                seat(&mut config.spec, seats);
-                if let Some(node) = cluster.node(&node).filter(|_| left_out > 0) {
-                    problems.insert(too_many_pods(node, left_out));
-                }
-                let steers = self.steers.get(&node).into_iter().flatten();
-                config.spec.chains = steers.map(|steer| steer.placed(&config.spec.pods)).collect();
-                config.spec.revision = crds::revision::short_hash(&config.spec);
-                config
+        let bounds = Bounds::default();
+        let mut nodes = std::mem::take(&mut work.nodes).into_iter();
+        while let Some(some) = side_by_side::portion(&mut nodes) {
+            let configs = side_by_side::map(some, |node| {
+                let mut problems = BTreeSet::new();
+                let node = node.to_string();
+                let config = self.config(facts, &node, &bounds, &mut problems);
+                (node, config, problems)
             });
-            let source = Source::Config(node.clone());
-            self.problems.replace(source, problems, &mut work.problems);
-            publish(&mut published.configs, node, config, Change::Config, sink);
+            for (node, config, problems) in configs {
+                let source = Source::Config(node.clone());
+                self.problems.replace(source, problems, &mut work.problems);
+                publish(&mut published.configs, node, config, Change::Config, sink);
+            }
         }
     }
 
-    /// What the policies that apply to a pod's groups say of it.
-    fn bound(
+    /// A node's configuration, if it is to have one.
+    fn config(
         &self,
-        system_namespace: &str,
-        groups: &[GroupId],
-        known: &mut HashMap<Vec<GroupId>, Arc<Bound>>,
-    ) -> Arc<Bound> {
+        facts: &Facts<'_>,
+        node: &str,
+        bounds: &Bounds,
+        problems: &mut BTreeSet<Problem>,
+    ) -> Option<Compiled<VppConfigSpec>> {
+        let cluster = facts.cluster;
+        let mut config = self.bases.get(node).cloned()?;
+        let mut left_out = 0;
+        let mut seats = Vec::new();
+        for indexed in self.pods.on(node) {
+            let pod = &indexed.pod;
+            if seats.len() == MAX_NODE_PODS {
+                left_out += 1;
+                continue;
+            }
+            let bound = match self.tiers && cluster.namespace(&pod.namespace).is_none() {
+                true => Arc::new(Bound::of_unknown_namespace()),
+                false => self.bound(&facts.settings.system_namespace, &indexed.groups, bounds),
+            };
+            if bound.too_many {
+                problems.insert(policy::too_many(pod));
+            }
+            let function = match self.cnfs.is_empty() {
+                true => None,
+                false => self.cnfs.of_pod(cluster, &pod.key()),
+            };
+            seats.push((binding(pod, function), bound));
+        }
+        seat(&mut config.spec, seats);
+        if let Some(node) = cluster.node(node).filter(|_| left_out > 0) {
+            problems.insert(too_many_pods(node, left_out));
+        }
+        let steers = self.steers.get(node).into_iter().flatten();
+        config.spec.chains = steers.map(|steer| steer.placed(&config.spec.pods)).collect();
+        config.spec.revision = crds::revision::short_hash(&config.spec);
+        Some(config)
+    }
+
+    /// What the policies that apply to a pod's groups say of it.
+    fn bound(&self, system_namespace: &str, groups: &[GroupId], known: &Bounds) -> Arc<Bound> {
         let subjects = |id: &GroupId| self.groups.group(*id).map(|group| &group.subjects);
         let mut of = groups.to_vec();
         of.retain(|id| subjects(id).is_some_and(|subjects| !subjects.is_empty()));
         if let Some(bound) = known.get(&of) {
-            return Arc::clone(bound);
+            return bound;
         }
         let mut policies: Vec<(&Rank, Speaks)> = of
             .iter()
@@ -673,7 +739,25 @@ impl Index {
             .collect();
         policies.sort_unstable_by_key(|(rank, _)| *rank);
         let bound = Arc::new(Bound::by(system_namespace, policies.into_iter()));
-        known.insert(of, Arc::clone(&bound));
-        bound
+        known.insert(of, bound)
+    }
+}
+
+/// Pods in the same groups are bound to the same policies.
+#[derive(Debug, Default)]
+struct Bounds(Mutex<HashMap<Vec<GroupId>, Arc<Bound>>>);
+
+impl Bounds {
+    fn known(&self) -> MutexGuard<'_, HashMap<Vec<GroupId>, Arc<Bound>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, groups: &[GroupId]) -> Option<Arc<Bound>> {
+        self.known().get(groups).cloned()
+    }
+
+    /// The one that counts: of two that are computed at once the first.
+    fn insert(&self, groups: Vec<GroupId>, bound: Arc<Bound>) -> Arc<Bound> {
+        Arc::clone(self.known().entry(groups).or_insert(bound))
     }
 }

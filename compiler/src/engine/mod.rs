@@ -19,6 +19,7 @@ mod groups;
 mod index;
 mod named_sets;
 mod pods;
+mod side_by_side;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -20,6 +20,35 @@ pub struct Indexed {
     pub groups: Vec<GroupId>,
 }
 
+/// A pod that an event has touched, looked at: the part of an update that needs nothing but the facts.
+pub struct Seen<'c> {
+    /// Its key.
+    pub key: &'c ObjectKey,
+    /// As it was when last looked at; `None` if it was not there.
+    old: Option<&'c Arc<Pod>>,
+    /// As it is now.
+    pub now: Option<&'c Arc<Pod>>,
+    /// Groups that it is in now, sorted.
+    joined: Vec<GroupId>,
+}
+
+impl<'c> Seen<'c> {
+    /// Looks at a pod.
+    pub fn new(cluster: &'c Cluster, groups: &Groups, key: &'c ObjectKey, before: &'c Before) -> Self {
+        let now = cluster.shared_pod(key);
+        Self {
+            key,
+            old: match before {
+                Before::Absent => None,
+                Before::Same => now,
+                Before::Was(pod) => Some(pod),
+            },
+            now,
+            joined: now.map(|pod| groups.of(cluster, pod)).unwrap_or_default(),
+        }
+    }
+}
+
 /// All pods.
 #[derive(Debug, Default)]
 pub struct Pods {
@@ -143,26 +172,18 @@ impl Pods {
     }
 
     /// Brings a pod's groups and node up to date, and tells what that touches.
-    pub fn update(
-        &mut self,
-        cluster: &Cluster,
-        groups: &mut Groups,
-        key: &ObjectKey,
-        before: &Before,
-        work: &mut Work,
-    ) {
-        let now = cluster.shared_pod(key);
-        let old = match before {
-            Before::Absent => None,
-            Before::Same => now,
-            Before::Was(pod) => Some(pod),
-        };
+    pub fn update(&mut self, groups: &mut Groups, seen: Seen<'_>, work: &mut Work) {
+        let Seen {
+            key,
+            old,
+            now,
+            joined,
+        } = seen;
         let Some(any) = now.or(old) else {
             // It came and went between two updates.
             return;
         };
         let slot = self.slot(key, any);
-        let joined = now.map(|pod| groups.of(cluster, pod)).unwrap_or_default();
         let mut left = Vec::new();
         if let Some(entry) = self.slab[slot as usize].as_mut() {
             left = std::mem::replace(&mut entry.groups, joined.clone());
