@@ -1,8 +1,9 @@
 //! What nodes run as their dataplane: vpp-sim, or a VPP that `VPP=` names.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 /// The VPP that `make … VPP=/path/to/vpp` hands down to tests.
 pub fn from_environment() -> Option<PathBuf> {
@@ -36,23 +37,48 @@ pub fn kernel_interfaces(vpp: Option<&Path>) -> &'static str {
 
 /// Configuration of a small VPP without physical devices, with its files in `dir`: one thread, what a test's traffic needs,
 /// and our ACL setting.
-pub fn config(dir: &Path) -> String {
+pub fn config(vpp: &Path, dir: &Path) -> Result<String> {
     let dir = dir.display();
-    format!(
+    let cnat = cnat_settings(&version(vpp)?);
+    Ok(format!(
         "unix {{ nodaemon nosyslog log {dir}/vpp.log runtime-dir {dir}/vpp-runtime cli-listen {dir}/cli.sock }}
 socksvr {{ socket-name {dir}/api.sock }}
 statseg {{ socket-name {dir}/stats.sock size 64M }}
 memory {{ main-heap-size 512M }}
 buffers {{ buffers-per-numa 16384 page-size default }}
 acl-plugin {{ reclassify sessions 1 }}
-plugins {{ plugin dpdk_plugin.so {{ disable }} }}
+{cnat}plugins {{ plugin dpdk_plugin.so {{ disable }} }}
 "
-    )
+    ))
+}
+
+/// What `vpp --version` prints, such as `vpp v26.06-release built by …`.
+fn version(vpp: &Path) -> Result<String> {
+    let output = Command::new(vpp).arg("--version").output();
+    let output = output.with_context(|| format!("running {}", vpp.display()))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// cnat of 26.06 takes minutes to look once at the table of 16 million sessions that it has by itself; those before know no
+/// such setting, and would not start with it.
+fn cnat_settings(version: &str) -> &'static str {
+    let older = ["v25.", "v26.02"];
+    match older.iter().any(|release| version.contains(release)) {
+        true => "",
+        false => "cnat { session-max 65536 session-cleanup-timeout 0.2 }\n",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn older_releases_are_not_told_what_they_do_not_know() {
+        assert_eq!(cnat_settings("vpp v26.02-rc0 built by root"), "");
+        assert_eq!(cnat_settings("vpp v25.10-release built by root"), "");
+        assert!(cnat_settings("vpp v26.06-release built by root").starts_with("cnat { session-max"));
+    }
 
     #[test]
     fn a_missing_vpp_is_told_with_what_to_do() {

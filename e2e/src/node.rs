@@ -47,7 +47,7 @@ fn dataplane(name: &str, given: Option<&Path>, dir: &Path) -> Result<Program> {
     };
     dataplane::check(given)?;
     let config = dir.join("vpp.conf");
-    fs::write(&config, dataplane::config(dir))?;
+    fs::write(&config, dataplane::config(vpp, dir)?)?;
     // Within a network namespace mounts are the program's own: what VPP leaves in shared memory goes with it.
     let script = "mount -t tmpfs shm /dev/shm && exec \"$0\" -c \"$1\"";
     let program = Program::new(name, "sh").option("-c", script);

@@ -291,12 +291,13 @@ async fn a_daemon_returns_to_what_has_changed(cluster: &mut Cluster) -> Result<(
         "the gone pod's interface is gone",
         Duration::from_secs(20),
         async || {
-            let taps = snapshot(cluster.node_ref(1)?.vpp_socket())
-                .await?
-                .remove("taps")
-                .unwrap_or_default();
-            // client, web-1, and the host's own.
-            Ok(expect(taps.len() == 3, || taps.join("\n")))
+            let mut all = snapshot(cluster.node_ref(1)?.vpp_socket()).await?;
+            let mut devices: Vec<String> = Vec::new();
+            for kind in ["taps", "af_packet"] {
+                devices.extend(all.remove(kind).unwrap_or_default());
+            }
+            // client, web-1, the host's own, and the uplink.
+            Ok(expect(devices.len() == 4, || devices.join("\n")))
         },
     )
     .await?;

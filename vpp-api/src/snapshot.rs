@@ -46,8 +46,14 @@ pub async fn snapshot(client: &Client) -> Result<Snapshot> {
     let lists = acl::AclInterfaceListDump { sw_if_index: every };
     add(client, &mut all, "acl lists", lists).await?;
     add(client, &mut all, "translations", cnat::CnatTranslationDump {}).await?;
-    let addresses = cnat::CnatSnatAddressesDump {};
-    add(client, &mut all, "source-NAT addresses", addresses).await?;
+    let addresses = client.dump(cnat::CnatSnatAddressesDump {}).await;
+    if let Some(mut addresses) = offered(addresses)? {
+        for details in &mut addresses {
+            // 26.06 leaves it as it finds it in its memory.
+            details.retval = 0;
+        }
+        all.insert("source-NAT addresses".to_owned(), lines(&addresses));
+    }
     add(client, &mut all, "abf policies", abf::AbfPolicyDump {}).await?;
     add(client, &mut all, "abf attachments", abf::AbfItfAttachDump {}).await?;
     add(client, &mut all, "l2 cross-connects", l2::L2XconnectDump {}).await?;

@@ -245,8 +245,11 @@ fn init_config(run: &Run, outfit: &Outfit, name: &str, dir: &Path, host: &[IpAdd
     binds.push((outfit.images.clone(), IMAGES.into()));
     binds.push((logs.clone(), logs.clone()));
     let hosts = format!("127.0.0.1 localhost\n::1 localhost\n{} {name}\n", host[0]);
-    if outfit.vpp.is_some() {
-        fs::write(dir.join("vpp.conf"), dataplane::config(Path::new("/run/vpp")))?;
+    if let Some(vpp) = &outfit.vpp {
+        fs::write(
+            dir.join("vpp.conf"),
+            dataplane::config(vpp, Path::new("/run/vpp"))?,
+        )?;
     }
     let mut files = vec![
         ("/etc/hostname".into(), format!("{name}\n")),
