@@ -13,6 +13,8 @@ use std::time::Duration;
 use cni_shim::{CniError, code};
 use crds::cnf::{Forwarding, InterfaceRole};
 use netns::{Netns, ip, may_run};
+use node_daemon::desired::{KernelInterfaces, Local};
+use node_daemon::host::pair;
 use node_daemon::podside::{self, FunctionSide, PodSide, Veth};
 
 const POD_MAC: [u8; 6] = [2, 0xc0, 0, 0, 0, 1];
@@ -396,4 +398,45 @@ fn many_at_once_leave_no_thread_behind() {
         let stray = pods.iter().any(|pod| pod.is(theirs.as_deref()));
         assert!(!stray, "thread {name} is left in a pod's namespace");
     }
+}
+
+#[tokio::test]
+async fn the_nodes_own_pair_is_made_once_and_removed() {
+    if !may_run() {
+        return;
+    }
+    let name = format!("cvh{}", std::process::id() % 100_000);
+    let local = Local {
+        node: "node-1".into(),
+        host_interface: Some(name.clone()),
+        kernel_interfaces: KernelInterfaces::Veth,
+        ..Local::default()
+    };
+    let read = |link: &str, what: &str| std::fs::read_to_string(format!("/sys/class/net/{link}/{what}")).ok();
+    let end = pair::vpp_end(&name);
+    pair::make(&local, 1450).await.unwrap();
+    let made = read(&name, "ifindex");
+    assert!(made.is_some());
+    for link in [&name, &end] {
+        assert_eq!(read(link, "mtu").as_deref(), Some("1450\n"));
+    }
+    // The node's routes are on it.
+    pair::make(&local, 1450).await.unwrap();
+    assert_eq!(read(&name, "ifindex"), made, "made anew");
+    pair::remove(&name).await.unwrap();
+    assert_eq!((read(&name, "ifindex"), read(&end, "ifindex")), (None, None));
+    pair::remove(&name).await.unwrap();
+
+    ip(&["link", "add", &name, "type", "bridge"]);
+    pair::remove(&name).await.unwrap();
+    let stays = read(&name, "ifindex").is_some();
+    ip(&["link", "del", &name]);
+    assert!(stays, "an interface that is no veth is somebody else's");
+
+    let none = Local {
+        kernel_interfaces: KernelInterfaces::Tap,
+        ..local
+    };
+    pair::make(&none, 1450).await.unwrap();
+    assert_eq!(read(&name, "ifindex"), None, "VPP makes its taps itself");
 }
