@@ -23,7 +23,7 @@ use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use crate::addressing::{gateway, node_mac};
 use crate::cluster::{Cluster, of_family};
 use crate::desired::service::node_ports;
-use crate::desired::{HostServices, KernelInterfaces, Local};
+use crate::desired::{HostServices, Local};
 use crate::podside::PodSideError;
 
 /// Protocol number of our routes: above those that iproute2 and routing daemons use.
@@ -144,7 +144,7 @@ pub fn host_side(
         ifname: ifname.clone(),
     };
     Some(HostSide {
-        vpp_end: (local.kernel_interfaces == KernelInterfaces::Veth).then(|| pair::vpp_end(&ifname)),
+        vpp_end: local.vpp_end(),
         ifname,
         mtu: local.pod_mtu(spec),
         gateways,
@@ -176,10 +176,9 @@ pub async fn configure(side: &HostSide) -> Result<(), HostError> {
 }
 
 async fn configure_with(kernel: &Handle, side: &HostSide) -> Result<(), HostError> {
-    let index = index(kernel, &side.ifname).await?;
-    bring_up(kernel, index, side).await?;
+    let index = bring_up(kernel, &side.ifname, side.mtu).await?;
     if let Some(end) = &side.vpp_end {
-        bring_up(kernel, self::index(kernel, end).await?, side).await?;
+        bring_up(kernel, end, side.mtu).await?;
     }
     for &gateway in &side.gateways {
         let request = kernel
@@ -227,10 +226,13 @@ async fn configure_with(kernel: &Handle, side: &HostSide) -> Result<(), HostErro
     nat::replace(&side.nat).await
 }
 
-async fn bring_up(kernel: &Handle, index: u32, side: &HostSide) -> Result<(), HostError> {
-    let change = LinkUnspec::new_with_index(index).up().mtu(side.mtu).build();
+/// Returns the interface's index.
+async fn bring_up(kernel: &Handle, name: &str, mtu: u32) -> Result<u32, HostError> {
+    let index = index(kernel, name).await?;
+    let change = LinkUnspec::new_with_index(index).up().mtu(mtu).build();
     let done = kernel.link().set(change).execute().await;
-    done.map_err(refused(format!("bringing {} up", side.ifname)))
+    done.map_err(refused(format!("bringing {name} up")))?;
+    Ok(index)
 }
 
 /// Whether packets between the node's loopback addresses and VPP are routed (`route_localnet` of the kernel's

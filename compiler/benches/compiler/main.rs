@@ -185,6 +185,18 @@ enum Fact {
     Policy(facts::Policy),
 }
 
+/// Gives a fact to an engine or a cluster, which take them by the same calls.
+macro_rules! upsert {
+    ($to:expr, $fact:expr) => {
+        match $fact {
+            Fact::Node(node) => $to.upsert_node(node),
+            Fact::Namespace(namespace) => $to.upsert_namespace(namespace),
+            Fact::Pod(pod) => $to.upsert_pod(pod),
+            Fact::Policy(policy) => $to.upsert_policy(policy),
+        }
+    };
+}
+
 /// Reads a workload's objects, each page freed when it was read.
 fn read(workload: Workload, mut take: impl FnMut(Vec<Fact>)) {
     let nodes = workload.nodes.iter().map(|node| Fact::Node(k8s::node(node)));
@@ -212,12 +224,7 @@ fn feed(engine: &mut Engine, workload: Workload) {
             })
         });
         for fact in read_pages.into_iter().flatten() {
-            match fact {
-                Fact::Node(node) => engine.upsert_node(node),
-                Fact::Namespace(namespace) => engine.upsert_namespace(namespace),
-                Fact::Pod(pod) => engine.upsert_pod(pod),
-                Fact::Policy(policy) => engine.upsert_policy(policy),
-            };
+            upsert!(engine, fact);
         }
     });
 }
@@ -226,12 +233,7 @@ fn reference(workload: Workload) -> Output {
     let mut cluster = Cluster::new();
     read(workload, |page| {
         for fact in page {
-            match fact {
-                Fact::Node(node) => cluster.upsert_node(node),
-                Fact::Namespace(namespace) => cluster.upsert_namespace(namespace),
-                Fact::Pod(pod) => cluster.upsert_pod(pod),
-                Fact::Policy(policy) => cluster.upsert_policy(policy),
-            };
+            upsert!(cluster, fact);
         }
     });
     compile(&cluster, &Settings::default())

@@ -1,25 +1,26 @@
 //! What depends on what, and the steps of an update.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crds::{SetRef, VppAddressSetSpec, VppConfigSpec, VppPolicySpec};
+use crds::{SetRef, VppAddressSetSpec, VppConfigSpec};
 
+use super::author::{Author, Fresh};
 use super::change::{Published, publish, publish_all};
 use super::groups::{Group, GroupId, Groups, Scope, SetId};
 use super::named_sets::{Collision, NamedSets};
 use super::pods::{Pods, Seen};
+use super::problems::{Problems, Source};
 use super::{Before, Change, Dirty, SlicesOf, side_by_side};
 use crate::chain::Steer;
 use crate::cluster::Cluster;
 use crate::cnf::Cnfs;
-use crate::facts::{ClusterPolicy, Name, ObjectKey, Peer, Pod, PodEnd, Policy, Port, Problem, Rule};
-use crate::output::{ChainVerdict, Compiled, MAX_NODE_PODS, Settings, binding, seat, too_many_pods};
-use crate::policy::{Bound, Rank, Speaks};
+use crate::facts::{Name, ObjectKey, Peer, Pod, Port, Problem, Rule};
+use crate::output::{ChainVerdict, Compiled, Settings};
+use crate::policy::{Rank, Speaks};
 use crate::sets::{Naming, SetKey, Sets, addresses, node_addresses, slice_key, slices};
 use crate::{chain, cnf, policy, prefixes, service, topology};
 
-type Sink<'s> = &'s mut dyn FnMut(Change);
+pub(super) type Sink<'s> = &'s mut dyn FnMut(Change);
 
 /// What an update reads.
 pub struct Facts<'f> {
@@ -45,7 +46,7 @@ pub struct Work {
     /// Policies that have been compiled, and given out.
     policies: HashSet<ObjectKey>,
     /// Problems that may have come or gone.
-    problems: BTreeSet<Problem>,
+    pub(super) problems: BTreeSet<Problem>,
 }
 
 impl Work {
@@ -54,137 +55,6 @@ impl Work {
         self.sets.extend(group.sets.iter().copied());
         if news {
             self.named.extend(group.named.iter().cloned());
-        }
-    }
-}
-
-/// Whose problems they are.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
-    Pod(ObjectKey),
-    Policy(ObjectKey),
-    Service(ObjectKey),
-    Config(String),
-    Topology,
-    Intents,
-}
-
-/// All problems, by source: two sources may tell the same.
-#[derive(Debug, Default)]
-struct Problems {
-    of: BTreeMap<Source, BTreeSet<Problem>>,
-    counts: BTreeMap<Problem, u32>,
-}
-
-impl Problems {
-    fn replace(&mut self, source: Source, problems: BTreeSet<Problem>, touched: &mut BTreeSet<Problem>) {
-        for problem in &problems {
-            *self.counts.entry(problem.clone()).or_default() += 1;
-        }
-        touched.extend(problems.iter().cloned());
-        let old = match problems.is_empty() {
-            true => self.of.remove(&source),
-            false => self.of.insert(source, problems),
-        };
-        for problem in old.into_iter().flatten() {
-            if let Some(count) = self.counts.get_mut(&problem) {
-                *count -= 1;
-                if *count == 0 {
-                    self.counts.remove(&problem);
-                }
-            }
-            touched.insert(problem);
-        }
-    }
-}
-
-/// A policy of either kind.
-enum Author<'f> {
-    Own(&'f Policy),
-    Cluster(&'f ClusterPolicy),
-}
-
-impl<'f> Author<'f> {
-    /// The policy that goes by a key.
-    fn find(facts: &Facts<'f>, key: &ObjectKey) -> Option<Self> {
-        match key.namespace.is_empty() {
-            true => facts.cluster.cluster_policy(&key.name).map(Self::Cluster),
-            false => facts.cluster.policy(key).map(Self::Own),
-        }
-    }
-
-    fn compile(
-        &self,
-        facts: &Facts<'f>,
-        sets: &mut Sets<'f>,
-        problems: &mut BTreeSet<Problem>,
-    ) -> Option<Compiled<VppPolicySpec>> {
-        match self {
-            Self::Own(policy) => policy::one(facts.cluster, policy, sets, problems),
-            Self::Cluster(policy) => Some(policy::one_of_cluster(facts.cluster, policy, sets, problems)),
-        }
-    }
-
-    fn rank(&self, facts: &Facts<'_>) -> (Rank, Speaks) {
-        match *self {
-            Self::Own(policy) => (policy.into(), policy.into()),
-            Self::Cluster(policy) => {
-                let rank = Rank::of_cluster(&facts.settings.system_namespace, policy);
-                (rank, policy.into())
-            }
-        }
-    }
-
-    fn subject(&self) -> PodEnd {
-        match self {
-            Self::Own(policy) => PodEnd {
-                pods: policy.pods.clone(),
-                namespaces: None,
-            },
-            Self::Cluster(policy) => policy.subject.clone(),
-        }
-    }
-
-    /// Of ingress and of egress.
-    fn rules(&self) -> (Vec<&'f Rule>, Vec<&'f Rule>) {
-        match *self {
-            Self::Own(policy) => (
-                policy.ingress.iter().flatten().collect(),
-                policy.egress.iter().flatten().collect(),
-            ),
-            Self::Cluster(policy) => (
-                policy.ingress.iter().map(|rule| &rule.matches).collect(),
-                policy.egress.iter().map(|rule| &rule.matches).collect(),
-            ),
-        }
-    }
-}
-
-/// A policy compiled from the facts as they are now.
-struct Fresh<'f> {
-    /// The policy, if it exists.
-    author: Option<Author<'f>>,
-    compiled: Option<Compiled<VppPolicySpec>>,
-    /// The sets that it names.
-    names: BTreeMap<SetKey, SetRef>,
-    problems: BTreeSet<Problem>,
-    collided: bool,
-}
-
-impl<'f> Fresh<'f> {
-    fn compile(facts: &Facts<'f>, key: &ObjectKey) -> Self {
-        let mut sets = Sets::new(facts.cluster, &facts.settings.system_namespace, facts.naming);
-        let mut problems = BTreeSet::new();
-        let author = Author::find(facts, key);
-        let compiled = author
-            .as_ref()
-            .and_then(|author| author.compile(facts, &mut sets, &mut problems));
-        Self {
-            author,
-            compiled,
-            collided: sets.collided(),
-            names: sets.into_names(),
-            problems,
         }
     }
 }
@@ -206,22 +76,22 @@ struct Indexed {
 /// Everything that is derived from the facts, or how to derive it.
 #[derive(Debug, Default)]
 pub struct Index {
-    groups: Groups,
-    pods: Pods,
+    pub(super) groups: Groups,
+    pub(super) pods: Pods,
     sets: NamedSets,
     policies: BTreeMap<ObjectKey, Indexed>,
     services: BTreeMap<ObjectKey, BTreeSet<ObjectKey>>,
     /// Configurations without pods and chains.
-    bases: BTreeMap<String, Compiled<VppConfigSpec>>,
-    cnfs: Cnfs,
+    pub(super) bases: BTreeMap<String, Compiled<VppConfigSpec>>,
+    pub(super) cnfs: Cnfs,
     chains: BTreeMap<ObjectKey, ChainVerdict>,
-    steers: BTreeMap<String, Vec<Steer>>,
+    pub(super) steers: BTreeMap<String, Vec<Steer>>,
     intent_sets: Vec<SetId>,
     /// Sets of nodes' addresses.
     node_sets: BTreeSet<SetId>,
     /// Whether there are ClusterNetworkPolicies: then pods of namespaces not seen yet are closed.
-    tiers: bool,
-    problems: Problems,
+    pub(super) tiers: bool,
+    pub(super) problems: Problems,
 }
 
 impl Index {
@@ -305,7 +175,7 @@ impl Index {
             published.verdicts(self.chains.clone(), self.cnfs.verdicts.clone(), sink);
         }
         for problem in std::mem::take(&mut work.problems) {
-            let exists = self.problems.counts.contains_key(&problem);
+            let exists = self.problems.contains(&problem);
             published.problem(problem, exists, sink);
         }
         for id in work.idle {
@@ -656,108 +526,5 @@ impl Index {
             let prints = &mut published.service_slices;
             publish(prints, key, Some(slice), Change::ServiceSlice, sink);
         }
-    }
-
-    fn give_configs(
-        &mut self,
-        facts: &Facts<'_>,
-        work: &mut Work,
-        published: &mut Published,
-        sink: Sink<'_>,
-    ) {
-        let bounds = Bounds::default();
-        let mut nodes = std::mem::take(&mut work.nodes).into_iter();
-        while let Some(some) = side_by_side::portion(&mut nodes) {
-            let configs = side_by_side::map(some, |node| {
-                let mut problems = BTreeSet::new();
-                let node = node.to_string();
-                let config = self.config(facts, &node, &bounds, &mut problems);
-                (node, config, problems)
-            });
-            for (node, config, problems) in configs {
-                let source = Source::Config(node.clone());
-                self.problems.replace(source, problems, &mut work.problems);
-                publish(&mut published.configs, node, config, Change::Config, sink);
-            }
-        }
-    }
-
-    /// A node's configuration, if it is to have one.
-    fn config(
-        &self,
-        facts: &Facts<'_>,
-        node: &str,
-        bounds: &Bounds,
-        problems: &mut BTreeSet<Problem>,
-    ) -> Option<Compiled<VppConfigSpec>> {
-        let cluster = facts.cluster;
-        let mut config = self.bases.get(node).cloned()?;
-        let mut left_out = 0;
-        let mut seats = Vec::new();
-        for indexed in self.pods.on(node) {
-            let pod = &indexed.pod;
-            if seats.len() == MAX_NODE_PODS {
-                left_out += 1;
-                continue;
-            }
-            let bound = match self.tiers && cluster.namespace(&pod.namespace).is_none() {
-                true => Arc::new(Bound::of_unknown_namespace()),
-                false => self.bound(&facts.settings.system_namespace, &indexed.groups, bounds),
-            };
-            if bound.too_many {
-                problems.insert(policy::too_many(pod));
-            }
-            let function = match self.cnfs.is_empty() {
-                true => None,
-                false => self.cnfs.of_pod(cluster, &pod.key()),
-            };
-            seats.push((binding(pod, function), bound));
-        }
-        seat(&mut config.spec, seats);
-        if let Some(node) = cluster.node(node).filter(|_| left_out > 0) {
-            problems.insert(too_many_pods(node, left_out));
-        }
-        let steers = self.steers.get(node).into_iter().flatten();
-        config.spec.chains = steers.map(|steer| steer.placed(&config.spec.pods)).collect();
-        config.spec.revision = crds::revision::short_hash(&config.spec);
-        Some(config)
-    }
-
-    /// What the policies that apply to a pod's groups say of it.
-    fn bound(&self, system_namespace: &str, groups: &[GroupId], known: &Bounds) -> Arc<Bound> {
-        let subjects = |id: &GroupId| self.groups.group(*id).map(|group| &group.subjects);
-        let mut of = groups.to_vec();
-        of.retain(|id| subjects(id).is_some_and(|subjects| !subjects.is_empty()));
-        if let Some(bound) = known.get(&of) {
-            return bound;
-        }
-        let mut policies: Vec<(&Rank, Speaks)> = of
-            .iter()
-            .filter_map(subjects)
-            .flatten()
-            .map(|(rank, speaks)| (rank, *speaks))
-            .collect();
-        policies.sort_unstable_by_key(|(rank, _)| *rank);
-        let bound = Arc::new(Bound::by(system_namespace, policies.into_iter()));
-        known.insert(of, bound)
-    }
-}
-
-/// Pods in the same groups are bound to the same policies.
-#[derive(Debug, Default)]
-struct Bounds(Mutex<HashMap<Vec<GroupId>, Arc<Bound>>>);
-
-impl Bounds {
-    fn known(&self) -> MutexGuard<'_, HashMap<Vec<GroupId>, Arc<Bound>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn get(&self, groups: &[GroupId]) -> Option<Arc<Bound>> {
-        self.known().get(groups).cloned()
-    }
-
-    /// The one that counts: of two that are computed at once the first.
-    fn insert(&self, groups: Vec<GroupId>, bound: Arc<Bound>) -> Arc<Bound> {
-        Arc::clone(self.known().entry(groups).or_insert(bound))
     }
 }

@@ -14,11 +14,14 @@
 //! What was given out is remembered by hash only: a cluster's objects may be larger than all facts.
 //! Equal facts give equal objects, byte for byte those of [`compile`](crate::compile).
 
+mod author;
 mod change;
+mod configs;
 mod groups;
 mod index;
 mod named_sets;
 mod pods;
+mod problems;
 mod side_by_side;
 
 use std::collections::{BTreeMap, BTreeSet};

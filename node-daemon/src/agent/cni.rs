@@ -21,9 +21,9 @@ pub(super) struct Veths {
 
 /// Who waits until VPP and the kernel have let go, and what he is told then.
 pub(super) struct Leaving {
-    pub(super) veths: Vec<Veths>,
-    pub(super) reply: oneshot::Sender<Response>,
-    pub(super) response: Response,
+    veths: Vec<Veths>,
+    reply: oneshot::Sender<Response>,
+    response: Response,
 }
 
 impl Leaving {

@@ -44,6 +44,7 @@ use ipnet::IpNet;
 use crate::addressing;
 use crate::attachments::{Attachment, Attachments};
 use crate::cluster::Cluster;
+use crate::host::pair;
 use crate::objects::{Area, Key, Object, Rule};
 use crate::plan::Objects;
 
@@ -130,6 +131,12 @@ pub struct Uplink {
 pub const DEFAULT_MTU: u32 = 1500;
 
 impl Local {
+    /// Name of VPP's end of the node's own interface, where that is a veth pair.
+    pub fn vpp_end(&self) -> Option<String> {
+        let name = self.host_interface.as_deref()?;
+        (self.kernel_interfaces == KernelInterfaces::Veth).then(|| pair::vpp_end(name))
+    }
+
     /// Addresses of this node's VPP on the underlay, at most one per family.
     pub fn tunnel_endpoints(&self) -> Vec<IpAddr> {
         let addresses = self.uplink.iter().flat_map(|u| &u.addresses).map(IpNet::addr);

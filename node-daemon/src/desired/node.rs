@@ -7,10 +7,9 @@ use crds::net::Cidr;
 use crds::vpp_config::TransportMode;
 use ipnet::IpNet;
 
-use super::{Desired, Inputs, KernelInterfaces};
+use super::{Desired, Inputs};
 use crate::addressing::{gateway, node_mac};
 use crate::cluster::of_family;
-use crate::host::pair;
 use crate::objects::{Area, Device, Interface, Key, Link, Object, Path, TunnelId};
 
 pub(super) fn add(inputs: &Inputs<'_>, out: &mut Desired) {
@@ -72,17 +71,14 @@ fn add_host(inputs: &Inputs<'_>, out: &mut Desired) {
     };
     let host_mac = node_mac(&inputs.local.node, "host side");
     let mac = node_mac(&inputs.local.node, "host");
-    let device = match inputs.local.kernel_interfaces {
-        KernelInterfaces::Tap => Device::Tap {
+    let device = match inputs.local.vpp_end() {
+        None => Device::Tap {
             host_if_name: name.clone(),
             netns: None,
             mac,
             host_mac,
         },
-        KernelInterfaces::Veth => Device::AfPacket {
-            host_if_name: pair::vpp_end(name),
-            mac,
-        },
+        Some(host_if_name) => Device::AfPacket { host_if_name, mac },
     };
     add_interface(Link::Host, device, inputs.local.pod_mtu(inputs.spec), out);
     out.put(Key::Unnumbered(Link::Host), Object::Unnumbered(Link::Gateway));
@@ -203,3 +199,6 @@ pub(super) fn add_interface(link: Link, device: Device, mtu: u32, out: &mut Desi
     out.put(Key::Interface(link.clone()), Object::Interface(interface));
     out.put(Key::Up(link), Object::Present);
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use super::HostError;
 use crate::addressing::node_mac;
-use crate::desired::{KernelInterfaces, Local};
+use crate::desired::Local;
 use crate::podside::{self, PodSideError, Veth};
 
 /// Longest name of an interface in bytes: IFNAMSIZ less the terminating zero (linux/if.h).
@@ -26,20 +26,17 @@ pub fn vpp_end(host_interface: &str) -> String {
 /// # Errors
 /// When the kernel refuses, or something else has one of the names.
 pub async fn make(local: &Local, mtu: u32) -> Result<(), HostError> {
-    let Some(name) = &local.host_interface else {
+    let (Some(ifname), Some(name)) = (local.host_interface.clone(), local.vpp_end()) else {
         return Ok(());
     };
-    if local.kernel_interfaces != KernelInterfaces::Veth {
-        return Ok(());
-    }
     let mac = |side| node_mac(&local.node, side).0;
     let veth = Veth {
-        name: vpp_end(name),
+        name,
         // Not that of VPP's interface: the kernel must not take VPP's packets for its own.
         mac: mac("host outer"),
         // The daemon's own.
         netns: "/proc/self/ns/net".into(),
-        ifname: name.clone(),
+        ifname,
         pod_mac: mac("host side"),
         mtu,
     };

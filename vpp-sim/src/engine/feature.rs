@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Vpp;
-use super::cnat::{CnatFeature, CnatNode};
+use super::cnat::CnatNode;
 use super::types::{Family, OpError, OpResult, retval};
 
 pub(crate) const IP4_UNICAST: &str = "ip4-unicast";
@@ -28,35 +28,18 @@ pub(crate) fn output_arc(family: Family) -> &'static str {
 }
 
 /// Arc and feature of cnat, as `feature_cnat_enable_disable` switches them (recorded from VPP 26.06).
-const CNAT: [(&str, &str, Family, CnatFeature); 8] = [
-    (IP4_UNICAST, "cnat-lookup-ip4", Family::V4, CnatFeature::Lookup),
-    (IP4_UNICAST, "cnat-input-ip4", Family::V4, CnatFeature::Input),
-    (IP4_OUTPUT, "cnat-output-ip4", Family::V4, CnatFeature::Output),
-    (
-        IP4_OUTPUT,
-        "cnat-writeback-ip4",
-        Family::V4,
-        CnatFeature::Writeback,
-    ),
-    (IP6_UNICAST, "cnat-lookup-ip6", Family::V6, CnatFeature::Lookup),
-    (IP6_UNICAST, "cnat-input-ip6", Family::V6, CnatFeature::Input),
-    (IP6_OUTPUT, "cnat-output-ip6", Family::V6, CnatFeature::Output),
-    (
-        IP6_OUTPUT,
-        "cnat-writeback-ip6",
-        Family::V6,
-        CnatFeature::Writeback,
-    ),
+pub(super) const CNAT: [(&str, &str); 8] = [
+    (IP4_UNICAST, "cnat-lookup-ip4"),
+    (IP4_UNICAST, "cnat-input-ip4"),
+    (IP4_OUTPUT, "cnat-output-ip4"),
+    (IP4_OUTPUT, "cnat-writeback-ip4"),
+    (IP6_UNICAST, "cnat-lookup-ip6"),
+    (IP6_UNICAST, "cnat-input-ip6"),
+    (IP6_OUTPUT, "cnat-output-ip6"),
+    (IP6_OUTPUT, "cnat-writeback-ip6"),
 ];
 
-/// A feature of cnat 1.0.0 by its name.
-fn cnat_feature(arc: &str, feature: &str) -> Option<(Family, CnatFeature)> {
-    let mut all = CNAT.iter();
-    let found = all.find(|(of, name, ..)| (*of, *name) == (arc, feature));
-    found.map(|(_, _, family, feature)| (*family, *feature))
-}
-
-/// Those that are counted here.
+/// Other features that are counted here.
 const COUNTED: [(&str, &str); 20] = [
     (IP4_UNICAST, "nat-pre-in2out"),
     (IP4_UNICAST, "nat-pre-out2in"),
@@ -83,26 +66,22 @@ const COUNTED: [(&str, &str); 20] = [
 /// Features that look up what their own API has set for the interface, and kill VPP with the first packet where it has not.
 const SET_BY_API: [&str; 2] = ["policer", "urpf"];
 
-/// How often each feature is on, by interface.
+/// How often each feature is on, by interface, arc and name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Features {
-    counts: BTreeMap<(&'static str, &'static str, u32), u32>,
+    counts: BTreeMap<(u32, &'static str, &'static str), u32>,
 }
 
 impl Features {
     /// How often a packet passes the feature on this interface.
     pub fn count(&self, arc: &str, feature: &str, sw_if_index: u32) -> u32 {
-        COUNTED
-            .iter()
-            .find(|known| **known == (arc, feature))
-            .and_then(|(arc, feature)| self.counts.get(&(*arc, *feature, sw_if_index)))
-            .copied()
-            .unwrap_or(0)
+        let count = self.counts.get(&(sw_if_index, arc, feature));
+        count.copied().unwrap_or(0)
     }
 
     /// One more, or one less; disabling what is off changes nothing.
     pub fn switch(&mut self, arc: &'static str, feature: &'static str, sw_if_index: u32, enable: bool) {
-        let key = (arc, feature, sw_if_index);
+        let key = (sw_if_index, arc, feature);
         let count = self.counts.get(&key).copied().unwrap_or(0);
         match (enable, count) {
             (true, _) => {
@@ -118,7 +97,7 @@ impl Features {
     }
 
     pub fn interface_gone(&mut self, sw_if_index: u32) {
-        self.counts.retain(|(_, _, index), _| *index != sw_if_index);
+        self.counts.retain(|(index, ..), _| *index != sw_if_index);
     }
 }
 
@@ -141,13 +120,9 @@ impl Vpp {
         {
             return self.cnat_node_enable(sw_if_index, family, node, enable);
         }
-        if self.cnat.per_arc.is_none()
-            && let Some((family, feature)) = cnat_feature(arc, feature)
-        {
-            self.cnat.switch(sw_if_index, family, feature, enable);
-            return Ok(());
-        }
-        let known = COUNTED.iter().find(|known| **known == (arc, feature));
+        let cnat = self.cnat.per_arc.is_none().then_some(&CNAT);
+        let mut all = COUNTED.iter().chain(cnat.into_iter().flatten());
+        let known = all.find(|known| **known == (arc, feature));
         let (arc, feature) = known.ok_or(retval::INVALID_VALUE)?;
         if enable && SET_BY_API.iter().any(|part| feature.contains(part)) {
             let is_input = arc.ends_with("unicast");
@@ -192,9 +167,6 @@ impl Vpp {
         {
             return Ok(self.cnat_node_count(sw_if_index, family, node) > 0);
         }
-        if let Some((family, feature)) = cnat_feature(arc, feature) {
-            return Ok(self.cnat.feature_count(sw_if_index, family, feature) > 0);
-        }
         if arc == unicast_arc(family) {
             if feature == format!("acl-plugin-in-{prefix}-fa") {
                 return Ok(!self.acl.list(sw_if_index, true).is_empty());
@@ -209,7 +181,7 @@ impl Vpp {
         if arc == output_arc(family) && feature == format!("acl-plugin-out-{prefix}-fa") {
             return Ok(!self.acl.list(sw_if_index, false).is_empty());
         }
-        let is_known = COUNTED.contains(&(arc, feature));
+        let is_known = COUNTED.contains(&(arc, feature)) || CNAT.contains(&(arc, feature));
         Ok(!is_known || self.features.count(arc, feature, sw_if_index) > 0)
     }
 }

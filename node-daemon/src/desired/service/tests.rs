@@ -1,7 +1,9 @@
 //! What becomes of Services of every kind on one node: `a` with 10.1.1.0/24 and 192.168.0.1, and a peer `b`.
 
+use crds::cnf::{InterfaceKind, InterfaceRole};
 use crds::net::Cidr;
 use crds::service_slice::{Frontend, FrontendKind, ServicePort, TrafficPolicy};
+use crds::vpp_config::{FunctionInterface, PodBinding};
 use crds::{Backend, VppServiceSliceSpec};
 
 use super::*;
@@ -460,4 +462,44 @@ fn a_service_with_a_slice_on_its_way_keeps_what_it_has() {
     let out = desired(&all);
     assert!(out.frozen.is_empty());
     assert_eq!(backends(&out, "10.96.0.10", 80).unwrap(), BOTH);
+}
+
+#[test]
+fn every_packet_is_looked_up_before_cnat_translates_it() {
+    let mut world = World::new();
+    world.local.cnat_v1 = true;
+    world.pod("client", 2, PodBinding::default());
+    let function = FunctionInterface {
+        name: "in".into(),
+        role: InterfaceRole::InOut,
+        kind: InterfaceKind::Tap,
+    };
+    let binding = PodBinding {
+        interfaces: vec![function],
+        ..PodBinding::default()
+    };
+    let id = world.pod("firewall", 3, binding);
+    let out = world.desired();
+    let role = |link: &Link| match out.objects.get(&Key::CnatFeature(link.clone())) {
+        Some(Object::CnatFeature(role)) => Some(*role),
+        _ => None,
+    };
+    assert_eq!(role(&Link::Function(id, "in".into())), Some(CnatRole::Passage));
+    let links = out.objects.keys().filter_map(|key| match key {
+        Key::Interface(link) => Some(link),
+        _ => None,
+    });
+    for link in links {
+        // Nothing comes in by the gateway; by the uplink come tunnels' packets, which are looked up in the tunnel.
+        let exempt = matches!(link, Link::Gateway | Link::Uplink);
+        assert_eq!(role(link).is_none(), exempt, "{link}");
+    }
+
+    world.local.cnat_v1 = false;
+    let out = world.desired();
+    let passages = out
+        .objects
+        .values()
+        .filter(|object| **object == Object::CnatFeature(CnatRole::Passage));
+    assert_eq!(passages.count(), 0, "before 1.0.0 each node looks for itself");
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Vpp;
+use super::feature;
 use super::fib::{Contribution, DEFAULT_TABLE, source};
 use super::pool::Pool;
 use super::types::{Family, NONE, OpError, OpResult, Prefix, retval};
@@ -174,52 +175,14 @@ pub(crate) struct Cnat {
     by_vip: BTreeMap<(IpAddr, u16, u8), u32>,
     clients: BTreeMap<IpAddr, Client>,
     pub snat: snat::Snat,
-    /// How often the features were enabled on an interface; each time adds the nodes once more.
-    features: BTreeMap<(u32, Family), [u32; CnatFeature::ALL.len()]>,
     pub sessions: session::Sessions,
     scanner: Scanner,
     /// Set where this VPP's cnat is 0.3.0.
     pub per_arc: Option<per_arc::PerArc>,
 }
 
-/// A feature of cnat 1.0.0 on an interface's arcs: `feature_cnat_enable_disable` switches all of both families,
-/// `feature_enable_disable` one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CnatFeature {
-    /// Finds a packet's session, or makes one.
-    Lookup,
-    Input,
-    Output,
-    /// Writes a new session down for the answers.
-    Writeback,
-}
-
-impl CnatFeature {
-    pub const ALL: [Self; 4] = [Self::Lookup, Self::Input, Self::Output, Self::Writeback];
-}
-
 impl Cnat {
-    /// How often a feature of cnat 1.0.0 is on an interface's arc.
-    pub fn feature_count(&self, sw_if_index: u32, family: Family, feature: CnatFeature) -> u32 {
-        let counts = self.features.get(&(sw_if_index, family));
-        counts.map_or(0, |counts| counts[feature as usize])
-    }
-
-    /// One more, or one less; disabling what is off changes nothing.
-    pub fn switch(&mut self, sw_if_index: u32, family: Family, feature: CnatFeature, enable: bool) {
-        let counts = self.features.entry((sw_if_index, family)).or_default();
-        let count = &mut counts[feature as usize];
-        *count = if enable {
-            *count + 1
-        } else {
-            count.saturating_sub(1)
-        };
-    }
-
     pub fn interface_gone(&mut self, sw_if_index: u32) {
-        for family in Family::BOTH {
-            self.features.remove(&(sw_if_index, family));
-        }
         if let Some(arcs) = &mut self.per_arc {
             arcs.interface_gone(sw_if_index);
         }
@@ -422,18 +385,16 @@ impl Vpp {
     /// −2 unknown interface.
     pub fn cnat_feature_enable(&mut self, sw_if_index: u32, enable: bool) -> OpResult {
         self.interface_mut(sw_if_index)?;
-        for family in Family::BOTH {
-            for feature in CnatFeature::ALL {
-                self.cnat.switch(sw_if_index, family, feature, enable);
-            }
+        for (arc, feature) in feature::CNAT {
+            self.features.switch(arc, feature, sw_if_index, enable);
         }
         Ok(())
     }
 
     /// How often cnat is on the interface's arcs (`feature_is_enabled` says > 0).
     pub fn cnat_feature_count(&self, sw_if_index: u32) -> u32 {
-        self.cnat
-            .feature_count(sw_if_index, Family::V4, CnatFeature::Input)
+        self.features
+            .count(feature::IP4_UNICAST, "cnat-input-ip4", sw_if_index)
     }
 
     /// `cnat_session_dump`.

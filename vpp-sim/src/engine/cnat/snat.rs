@@ -97,6 +97,7 @@ impl Snat {
     pub fn begin_with_no_address(&mut self) {
         let entry = Entry {
             is_older: true,
+            is_init: true,
             ..Entry::new(SnatAddresses::NOTHING)
         };
         self.entries.insert(DEFAULT_FIB, entry);
@@ -153,15 +154,10 @@ impl Entry {
 
     /// Before anything is put in: 26.06 makes a new table of prefixes, whatever the one before held.
     fn init(&mut self) {
-        if !self.is_older && !self.is_init {
+        if !self.is_init {
             self.excluded.clear();
+            self.is_init = true;
         }
-        self.is_init = true;
-    }
-
-    /// Whether a deletion does nothing.
-    fn is_blank(&self) -> bool {
-        !self.is_older && !self.is_init
     }
 
     fn has(&self, table: SnatTable, sw_if_index: u32) -> bool {
@@ -187,7 +183,7 @@ impl Entry {
             Family::V4 => SnatTable::IncludeV4,
             Family::V6 => SnatTable::IncludeV6,
         };
-        let outgoing = !self.is_blank() && self.has(include, rx) && !self.is_excluded(tuple.dst);
+        let outgoing = self.is_init && self.has(include, rx) && !self.is_excluded(tuple.dst);
         match self.policy {
             SnatPolicy::None => true,
             SnatPolicy::IfPfx => outgoing,
@@ -340,7 +336,7 @@ impl Vpp {
         if is_add {
             entry.init();
             entry.excluded.insert(prefix.normalized());
-        } else if !entry.is_blank() {
+        } else if entry.is_init {
             entry.excluded.remove(&prefix.normalized());
         }
         Ok(())
@@ -355,7 +351,7 @@ impl Vpp {
         let Some(entry) = self.cnat.snat.default_entry_mut() else {
             return Err(retval::FEATURE_DISABLED.into());
         };
-        if !is_add && entry.is_blank() {
+        if !is_add && !entry.is_init {
             return Ok(());
         }
         entry.init();
@@ -364,7 +360,8 @@ impl Vpp {
             set.insert(sw_if_index);
         } else {
             set.remove(&sw_if_index);
-            entry.is_init = table != SnatTable::IncludeV4 || !set.is_empty();
+            let was_last = table == SnatTable::IncludeV4 && set.is_empty();
+            entry.is_init = entry.is_older || !was_last;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use super::{Packet, Walk};
 use crate::engine::Vpp;
 use crate::engine::cnat;
+use crate::engine::feature::unicast_arc;
 use crate::engine::fib::Forward;
 use crate::engine::packet::checksum;
 use crate::engine::packet::hash::flow_hash;
@@ -83,7 +84,11 @@ impl Vpp {
                 return self.follow(w, family, packet, forward, node);
             }
         }
-        for _ in 0..self.cnat.feature_count(rx, family, cnat::CnatFeature::Lookup) {
+        for _ in 0..self.features.count(
+            unicast_arc(family),
+            family.pick("cnat-lookup-ip4", "cnat-lookup-ip6"),
+            rx,
+        ) {
             let Ok(ip) = Ip::parse(&packet.data) else {
                 return;
             };
@@ -91,7 +96,11 @@ impl Vpp {
             let meta = packet.cnat;
             w.node(format_args!("cnat-lookup-{prefix}"), || meta.describe());
         }
-        for _ in 0..self.cnat.feature_count(rx, family, cnat::CnatFeature::Input) {
+        for _ in 0..self.features.count(
+            unicast_arc(family),
+            family.pick("cnat-input-ip4", "cnat-input-ip6"),
+            rx,
+        ) {
             let Ok(ip) = Ip::parse(&packet.data) else {
                 return;
             };

@@ -3,7 +3,8 @@ use std::net::IpAddr;
 
 use super::input::describe_nat;
 use super::{MAX_DEPTH, Packet, Walk};
-use crate::engine::cnat::{CnatFeature, CnatNode, Verdict};
+use crate::engine::cnat::{CnatNode, Verdict};
+use crate::engine::feature::output_arc;
 use crate::engine::fib::{FLOW_HASH_DEFAULT, Forward};
 use crate::engine::interface::{Interface, Kind};
 use crate::engine::packet::hash::flow_hash;
@@ -127,7 +128,11 @@ impl Vpp {
                 return None;
             }
         }
-        for _ in 0..self.cnat.feature_count(tx, family, CnatFeature::Output) {
+        for _ in 0..self.features.count(
+            output_arc(family),
+            family.pick("cnat-output-ip4", "cnat-output-ip6"),
+            tx,
+        ) {
             let ip = Ip::parse(&packet.data).ok()?;
             let verdict = self
                 .cnat
@@ -140,7 +145,11 @@ impl Vpp {
             return None;
         }
         let table = self.table_of(tx, family);
-        for _ in 0..self.cnat.feature_count(tx, family, CnatFeature::Writeback) {
+        for _ in 0..self.features.count(
+            output_arc(family),
+            family.pick("cnat-writeback-ip4", "cnat-writeback-ip6"),
+            tx,
+        ) {
             self.cnat.writeback(&mut packet.cnat, table);
             let meta = packet.cnat;
             w.node(format_args!("cnat-writeback-{prefix}"), || meta.describe());
