@@ -20,6 +20,7 @@ const NODE_PORTS: &str = "e2e/tests/nodeports.rs";
 const HOST_PORTS: &str = "node-daemon/src/desired/host_ports/tests.rs";
 const PORTS_READ: &str = "node-daemon/src/attachments/host_port.rs";
 const LINGER: &str = "node-daemon/src/agent/linger.rs";
+const STAYS: &str = "node-daemon/src/agent/affinity/tests.rs";
 const PACKETS: &str = "node-daemon/src/apply/endpoints.rs";
 const WALKS: &str = "node-daemon/src/apply/walks.rs";
 const SESSIONS: &str = "vpp-sim/tests/engine_sessions.rs";
@@ -101,7 +102,13 @@ const ROWS: [Row; 25] = [
             (COMPILED, &["row_5_load_balancer_addresses_by_ip_mode"]),
             (NODE, &["rows_5_and_6_external_and_load_balancer_addresses"]),
             (LITERAL, &["services_lead_where_kubernetes_says"]),
-            (NODE_PORTS, &["a_load_balancer_address_and_its_source_ranges"]),
+            (
+                NODE_PORTS,
+                &[
+                    "a_load_balancer_address_and_its_source_ranges",
+                    "a_load_balancer_address_without_node_ports",
+                ],
+            ),
         ],
     ),
     (
@@ -118,7 +125,13 @@ const ROWS: [Row; 25] = [
         "externalTrafficPolicy: Local keeps clients and drops elsewhere, pods and nodes have all backends",
         &[
             (COMPILED, &["rows_7_and_8_traffic_policies"]),
-            (NODE, &["row_7_external_local_holds_for_clients_outside_only"]),
+            (
+                NODE,
+                &[
+                    "row_7_external_local_holds_for_clients_outside_only",
+                    "row_7_local_holds_for_addresses_of_ports_without_node_port",
+                ],
+            ),
             (REACH, &["row_7_external_local_for_clients_outside"]),
             (LITERAL, &["services_lead_where_kubernetes_says"]),
             (
@@ -173,12 +186,31 @@ const ROWS: [Row; 25] = [
     ),
     (
         11,
-        "session affinity",
+        "session affinity and its timeout",
         &[
             (COMPILED, &["row_11_affinity"]),
             (REACH, &["row_11_a_client_stays_with_one_of_all_backends"]),
-            (DATAPLANE, &["maglev_keeps_one_backend_per_client"]),
-            (E2E, &["client_ip_affinity_keeps_one_backend"]),
+            (
+                STAYS,
+                &[
+                    "row_11_a_stay_ends_after_the_last_use_of_any_of_the_ports_addresses",
+                    "row_11_clients_are_spread_anew_once_until_somebody_comes",
+                ],
+            ),
+            (
+                DATAPLANE,
+                &[
+                    "maglev_keeps_one_backend_per_client",
+                    "another_flow_hash_leads_clients_elsewhere",
+                ],
+            ),
+            (
+                E2E,
+                &[
+                    "client_ip_affinity_keeps_one_backend",
+                    "client_ip_affinity_ends_after_its_timeout",
+                ],
+            ),
         ],
     ),
     (

@@ -41,6 +41,7 @@ fn dataplane(name: &str, given: Option<&Path>, dir: &Path) -> Result<Program> {
     let Some(vpp) = given else {
         return Ok(Program::new(name, assets::own("vpp-sim")?)
             .option("--api-socket", dir.join("api.sock"))
+            .option("--stats-socket", dir.join("stats.sock"))
             // As our VPP runs: a policy that changes cuts the flows that it no longer permits.
             .arg("--acl-reclassify-sessions")
             .env("RUST_LOG", "info"));
@@ -130,6 +131,7 @@ impl Node {
             .option("--node-name", &name)
             .option("--kubeconfig", kubeconfig)
             .option("--vpp-api-socket", &vpp_socket)
+            .option("--vpp-stats-socket", dir.join("stats.sock"))
             .option("--cni-socket", &cni_socket)
             .option("--state-dir", dir.join("state"))
             .option("--admin-address", ADMIN_ADDRESS)

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             external_local_keeps_the_client_and_drops_elsewhere,
             a_node_port_without_endpoints_refuses_at_once,
             a_load_balancer_address_and_its_source_ranges,
+            a_load_balancer_address_without_node_ports,
             connections_spread_evenly,
             pods_and_nodes_reach_kubernetes_by_its_service,
         ],
@@ -164,11 +165,9 @@ async fn a_node_port_without_endpoints_refuses_at_once(cluster: &mut Cluster) ->
     wait_answers(cluster, "outside", Probe::udp(address, 30053), &["web-1"], None).await
 }
 
-async fn a_load_balancer_address_and_its_source_ranges(cluster: &mut Cluster) -> Result<()> {
-    let balanced = WEB.replace("NodePort", "LoadBalancer");
-    cluster.kubectl().apply(&balanced).await?;
-    cluster.start_pods([web("web-1", 1), web("web-2", 2)]).await?;
-    cluster.start_pod(PodSpec::new("client", 1)).await?;
+/// Gives `web` a load balancer's address, and clients outside a way to it over node 1, as a balancer does that announces it
+/// from there.
+async fn balance(cluster: &Cluster) -> Result<IpAddr> {
     let vip: IpAddr = "192.0.2.10".parse()?;
     let status = r#"{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.10"}]}}}"#;
     let patch = [
@@ -181,7 +180,6 @@ async fn a_load_balancer_address_and_its_source_ranges(cluster: &mut Cluster) ->
         status,
     ];
     cluster.kubectl().run(&patch).await?;
-    // As a balancer does that announces the address from node 1.
     let via = format!("{}", cluster.node_ref(1)?.addresses().host4());
     let outside = cluster.netns_of("outside")?;
     let ip = [
@@ -201,6 +199,62 @@ async fn a_load_balancer_address_and_its_source_ranges(cluster: &mut Cluster) ->
         .status()
         .await?;
     ensure!(done.success(), "{ip:?}");
+    Ok(vip)
+}
+
+/// `allocateLoadBalancerNodePorts: false`: each address has its policy without a node port.
+async fn a_load_balancer_address_without_node_ports(cluster: &mut Cluster) -> Result<()> {
+    let balanced = WEB
+        .replace(
+            "type: NodePort",
+            "type: LoadBalancer\n  allocateLoadBalancerNodePorts: false",
+        )
+        .replace(", nodePort: 30080", "")
+        .replace(", nodePort: 30053", "");
+    ensure!(!balanced.contains("nodePort:"), "{balanced}");
+    cluster.kubectl().apply(&balanced).await?;
+    cluster.start_pods([web("web-1", 1), web("web-2", 2)]).await?;
+    cluster.start_pod(PodSpec::new("client", 1)).await?;
+    let vip = balance(cluster).await?;
+    let both = ["web-1", "web-2"];
+    wait_answers(cluster, "outside", Probe::tcp(vip, 8000), &both, None).await?;
+    let set = async |cluster: &Cluster, policies: &str| {
+        let patch = format!(r#"{{"spec":{{{policies}}}}}"#);
+        cluster
+            .kubectl()
+            .run(&["patch", "service", "web", "--type=merge", "-p", &patch])
+            .await
+    };
+    set(cluster, r#""externalTrafficPolicy":"Local""#).await?;
+    let outside = [GATEWAY4.into()];
+    for probe in [Probe::tcp(vip, 8000), Probe::udp(vip, 53)] {
+        wait_answers(cluster, "outside", probe.clone(), &["web-1"], Some(&outside)).await?;
+        // Neither the node nor its pods are clients outside.
+        for from in ["client", "node/1", "node/2"] {
+            wait_answers(cluster, from, probe.clone(), &both, None).await?;
+        }
+    }
+    cluster.report("web-1", false).await?;
+    cluster
+        .wait_error("outside", Probe::tcp(vip, 8000), "timeout")
+        .await?;
+    set(
+        cluster,
+        r#""externalTrafficPolicy":"Cluster","internalTrafficPolicy":"Local""#,
+    )
+    .await?;
+    cluster.report("web-1", true).await?;
+    wait_answers(cluster, "outside", Probe::tcp(vip, 8000), &both, None).await?;
+    let cluster_ip = cluster.service_addresses("web").await?[0];
+    wait_answers(cluster, "client", Probe::tcp(cluster_ip, 8000), &["web-1"], None).await
+}
+
+async fn a_load_balancer_address_and_its_source_ranges(cluster: &mut Cluster) -> Result<()> {
+    let balanced = WEB.replace("NodePort", "LoadBalancer");
+    cluster.kubectl().apply(&balanced).await?;
+    cluster.start_pods([web("web-1", 1), web("web-2", 2)]).await?;
+    cluster.start_pod(PodSpec::new("client", 1)).await?;
+    let vip = balance(cluster).await?;
     let both = ["web-1", "web-2"];
     wait_answers(cluster, "outside", Probe::tcp(vip, 8000), &both, None).await?;
     wait_answers(cluster, "client", Probe::tcp(vip, 8000), &both, None).await?;

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
             the_node_itself_uses_a_vip,
             a_session_stays_with_its_backend,
             client_ip_affinity_keeps_one_backend,
+            client_ip_affinity_ends_after_its_timeout,
             a_removed_backend_gets_no_new_sessions,
             a_service_without_endpoints_refuses_at_once,
             policies_see_backends_and_clients,
@@ -164,6 +165,63 @@ async fn client_ip_affinity_keeps_one_backend(cluster: &mut Cluster) -> Result<(
         "six clients, and all have the same backend {seen:?}: that is no balance"
     );
     Ok(())
+}
+
+/// As "should have session affinity timeout work for service with type clusterIP" of Kubernetes' own tests: a client that
+/// has not been there for `timeoutSeconds` may get another backend, and one that has stays.
+async fn client_ip_affinity_ends_after_its_timeout(cluster: &mut Cluster) -> Result<()> {
+    const CLIENTS: std::ops::RangeInclusive<u8> = 1..=6;
+    let affinity =
+        "spec:\n  sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: 4}}\n";
+    cluster.kubectl().apply(&WEB.replace("spec:\n", affinity)).await?;
+    cluster
+        .start_pods([web("web-1", 1), web("web-2", 2), web("web-3", 2)])
+        .await?;
+    let clients = CLIENTS.map(|number| PodSpec::new(&format!("client-{number}"), 1));
+    cluster.start_pods(clients).await?;
+    let vip = cluster.service_addresses("web").await?[0];
+    let servers = async |cluster: &Cluster| -> Result<Vec<String>> {
+        let mut servers = Vec::new();
+        for number in CLIENTS {
+            let answers = cluster
+                .ask(&format!("client-{number}"), &Probe::tcp(vip, 8000).times(3))
+                .await?;
+            ensure!(
+                answers.all_answered() && answers.servers().len() == 1,
+                "client-{number}: {answers}"
+            );
+            servers.extend(answers.servers().into_iter().map(str::to_owned));
+        }
+        Ok(servers)
+    };
+    let mut last = Vec::new();
+    eventually(
+        "all clients have one backend",
+        Duration::from_secs(20),
+        async || {
+            let now = servers(cluster).await.unwrap_or_default();
+            let same = !now.is_empty() && now == std::mem::replace(&mut last, now.clone());
+            Ok(expect(same, || format!("{now:?}")))
+        },
+    )
+    .await?;
+    // Twice as long as the timeout.
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = servers(cluster).await?;
+        ensure!(
+            now == last,
+            "clients come back at once, and were led from {last:?} to {now:?}"
+        );
+    }
+    for _ in 0..3 {
+        // The timeout, and what is left of their connections.
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        if servers(cluster).await? != last {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("all clients are with {last:?} for ever")
 }
 
 async fn a_removed_backend_gets_no_new_sessions(cluster: &mut Cluster) -> Result<()> {

@@ -226,6 +226,7 @@ fn start(directory: &Path, services: usize) -> (Bed, CancellationToken, tokio::t
         snapshots: snapshots_in,
         store: AttachmentStore::open(directory).unwrap(),
         statefile: StateFile::new(directory),
+        stats_socket: directory.join("stats.sock"),
     };
     let agent = Agent::restore(parts).unwrap();
     let stop = CancellationToken::new();

@@ -11,6 +11,8 @@ mod links;
 mod rules;
 mod services;
 
+pub use services::connected;
+
 use std::collections::BTreeSet;
 
 use crds::net::Cidr;

@@ -8,6 +8,7 @@
 //! all of a batch together; VPP answers within milliseconds or its connection is given up.
 
 mod add;
+mod affinity;
 mod cni;
 mod converge;
 mod follow;
@@ -20,6 +21,7 @@ mod snapshot;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -136,6 +138,8 @@ pub struct Agent {
     host_done: bool,
     /// Connections to endpoints that get no new ones.
     linger: linger::Linger,
+    /// How long clients stay with their backends.
+    affinities: affinity::Affinities,
     /// When changes of endpoints began that VPP does not have yet.
     triggered: Vec<k8s_openapi::jiff::Timestamp>,
     /// Whether everything is to be computed and compared.
@@ -179,6 +183,8 @@ pub struct Parts {
     pub store: AttachmentStore,
     /// File of the last inputs.
     pub statefile: StateFile,
+    /// Socket of VPP's counters.
+    pub stats_socket: PathBuf,
 }
 
 impl Agent {
@@ -195,6 +201,7 @@ impl Agent {
             snapshots,
             store,
             statefile,
+            stats_socket,
         } = parts;
         let (mut attachments, quarantined) = store.load()?;
         for each in quarantined {
@@ -268,6 +275,7 @@ impl Agent {
             host_busy: false,
             host_done: false,
             linger: linger::Linger::default(),
+            affinities: affinity::Affinities::new(stats_socket),
             triggered: Vec::new(),
             dirty: true,
             moved: Moved::new(),
@@ -319,6 +327,7 @@ impl Agent {
                 self.local.cnat_v1 = vpp.features.cnat == Some(crate::vpp::CnatApi::V1_0);
                 self.local.abf = vpp.features.abf;
                 self.linger.reconnected();
+                self.affinities.reconnected();
                 self.vpp = Some(*vpp);
                 self.read = false;
                 self.retry.clear();

@@ -6,6 +6,8 @@ mod cnat;
 mod interface;
 mod step;
 
+pub use cnat::{SPREADS, spread_anew};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;

@@ -28,6 +28,9 @@ pub struct Config {
     /// VPP's binary API socket.
     #[arg(long, default_value = "/run/vpp/api.sock")]
     pub vpp_api_socket: PathBuf,
+    /// VPP's stats socket, where its counters are read (`statseg { socket-name }`).
+    #[arg(long, default_value = "/run/vpp/stats.sock")]
+    pub vpp_stats_socket: PathBuf,
     /// Socket on which the CNI shim is served.
     #[arg(long, default_value = "/run/contiv/cni.sock")]
     pub cni_socket: PathBuf,

@@ -13,7 +13,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crds::VppConfigSpec;
 use crds::net::Cidr;
-use crds::service_slice::TrafficPolicy;
 use futures::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::LinkAttribute;
@@ -22,8 +21,7 @@ use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use crate::addressing::{gateway, node_mac};
 use crate::cluster::{Cluster, of_family};
-use crate::desired::service::node_ports;
-use crate::desired::{HostServices, Local};
+use crate::desired::{HostServices, Local, service};
 use crate::podside::PodSideError;
 
 /// Protocol number of our routes: above those that iproute2 and routing daemons use.
@@ -114,7 +112,6 @@ pub fn host_side(
         })
         .collect();
     let pods = &spec.node.pod_cidrs;
-    let stand_ins = [false, true].map(|ipv6| Cidr::host(node_ports(TrafficPolicy::Local, ipv6)));
     let table = nat::Table {
         addresses: [false, true]
             .iter()
@@ -125,7 +122,7 @@ pub fn host_side(
             .iter()
             .filter(|cidr| !local.replies_stray(cidr.is_ipv6()))
             .copied()
-            .chain(stand_ins)
+            .chain(service::kept())
             .collect(),
         nodes: peers
             .values()

@@ -93,6 +93,7 @@ async fn start(config: Config, tasks: &mut Tasks) -> Result<(), RunError> {
         snapshots,
         store,
         statefile,
+        stats_socket: config.vpp_stats_socket.clone(),
     };
     let agent = Agent::restore(parts)?;
 

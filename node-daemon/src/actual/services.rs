@@ -1,9 +1,12 @@
 //! cnat from dumps.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crds::net::Protocol;
-use vpp_api::messages::cnat::{CnatGetSnatAddresses, CnatSnatAddressesDump, CnatTranslationDump};
+use vpp_api::messages::cnat::{
+    CnatGetSnatAddresses, CnatSessionDump, CnatSnatAddressesDump, CnatTranslationDump, v0_3,
+};
 use vpp_api::messages::feature::FeatureIsEnabled;
 use vpp_api::types::{CnatLbType, CnatTranslation, NO_INDEX};
 
@@ -34,6 +37,41 @@ pub(super) async fn read(vpp: &Vpp, remembered: &Remembered, state: &mut State) 
         state.objects.insert(Key::CnatExclude(*prefix), Object::Present);
     }
     read_features(vpp, state).await
+}
+
+/// Which of the VIPs that are asked about have connections: sessions, of which each names both ends of a direction.
+pub async fn connected(vpp: &Vpp, asked: impl Fn(&Vip) -> bool) -> vpp_api::Result<BTreeSet<Vip>> {
+    let mut found = BTreeSet::new();
+    let mut note = |ends: [(IpAddr, u16); 2], number: u8| {
+        let Some(protocol) = protocol(number) else { return };
+        found.extend(
+            ends.map(|(address, port)| Vip {
+                address,
+                port,
+                protocol,
+            })
+            .into_iter()
+            .filter(&asked),
+        );
+    };
+    match vpp.features.cnat {
+        None => {}
+        Some(CnatApi::V1_0) => {
+            for details in vpp.client.dump(CnatSessionDump::default()).await? {
+                let tuple = details.session.tuple;
+                let end = |side: usize| (tuple.addr[side], tuple.port[side]);
+                note([end(0), end(1)], tuple.ip_proto.0);
+            }
+        }
+        Some(CnatApi::V0_3) => {
+            for details in vpp.client.dump(v0_3::CnatSessionDump::default()).await? {
+                let session = details.session;
+                let ends = [session.src, session.dst].map(|end| (end.addr, end.port));
+                note(ends, session.ip_proto.0);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Whether cnat is enabled is asked for each link: enabling it twice breaks forwarding. The tables that go with it
@@ -107,14 +145,18 @@ async fn snat_addresses(vpp: &Vpp, api: CnatApi) -> vpp_api::Result<Option<SnatA
     Ok((addresses.v4.is_some() || addresses.v6.is_some()).then_some(addresses))
 }
 
+fn protocol(number: u8) -> Option<Protocol> {
+    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
+        .into_iter()
+        .find(|protocol| protocol.number() == number)
+}
+
 fn translation(translation: &CnatTranslation) -> Option<(Vip, Translation)> {
     // A VIP that is "the address of an interface" is none of ours.
     if translation.vip.sw_if_index != NO_INDEX {
         return None;
     }
-    let protocol = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
-        .into_iter()
-        .find(|protocol| protocol.number() == translation.ip_proto.0)?;
+    let protocol = protocol(translation.ip_proto.0)?;
     let vip = Vip {
         address: translation.vip.addr,
         port: translation.vip.port,

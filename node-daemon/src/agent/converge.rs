@@ -49,6 +49,7 @@ impl Agent {
             self.finish_adds();
         }
         self.follow_scanner(now).await;
+        self.end_stays(now).await;
         if self.unsaved && !self.resting() {
             self.save();
         }

@@ -95,6 +95,9 @@ impl Agent {
         if let Some(error) = &self.host_error {
             missing(Area::Interfaces, format!("the node's side of its tap: {error}"));
         }
+        if let Some(fault) = self.affinities.fault() {
+            missing(Area::Services, fault);
+        }
         for key in &self.standing.absent {
             missing(
                 key.area(),

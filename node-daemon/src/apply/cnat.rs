@@ -15,10 +15,10 @@ use vpp_api::types::{
 };
 
 use super::step::{Run, wire_prefix};
-use super::{Effect, Failure};
+use super::{Effect, Failure, State};
 use crate::desired::service::stands_for_none;
-use crate::objects::{CnatRole, Key, Link, SnatAddresses, Translation, Vip};
-use crate::vpp::CnatApi;
+use crate::objects::{CnatRole, Key, Link, Object, SnatAddresses, Translation, Vip};
+use crate::vpp::{CnatApi, Vpp};
 
 /// Features that cnat consists of where it has no message of its own (VPP up to 26.02). Not `cnat-snat`: it asks the same
 /// policy as the output node, but before a virtual address is translated, and would take every Service for the outside.
@@ -176,11 +176,56 @@ async fn toggle(run: Run<'_>, sw_if_index: u32, role: CnatRole, enable: bool) ->
     Ok(())
 }
 
+/// By what the clients of a VIP with affinity may be spread: all of them lead every client to one backend, each to another. What
+/// is not the client's address is the same for all connections to the port, or is left out.
+pub const SPREADS: [IpFlowHashConfigV2; 4] = [
+    IpFlowHashConfigV2(ADDRESS),
+    IpFlowHashConfigV2(ADDRESS | PROTOCOL),
+    IpFlowHashConfigV2(ADDRESS | REVERSE),
+    IpFlowHashConfigV2(ADDRESS | PROTOCOL | REVERSE),
+];
+const ADDRESS: u32 = IpFlowHashConfigV2::IP_API_V2_FLOW_HASH_SRC_IP.0;
+const PROTOCOL: u32 = IpFlowHashConfigV2::IP_API_V2_FLOW_HASH_PROTO.0;
+const REVERSE: u32 = IpFlowHashConfigV2::IP_API_V2_FLOW_HASH_REVERSE.0;
+
 pub(super) async fn set_translation(
     run: Run<'_>,
     vip: &Vip,
     translation: &Translation,
 ) -> Result<Effect, Failure> {
+    let request = update(run, vip, translation, SPREADS[0])?;
+    let reply = run.call(request).await?;
+    Ok(Effect::Index(reply.id))
+}
+
+/// Makes a translation with affinity anew, so that its clients are spread by another of [`SPREADS`]: VPP takes that only when it
+/// is made. Both requests go out together. Connections to it end.
+///
+/// # Errors
+/// [`Failure`]; what VPP has then is not known.
+pub async fn spread_anew(vpp: &Vpp, state: &mut State, vip: &Vip, spread: usize) -> Result<(), Failure> {
+    let run = Run {
+        vpp,
+        handles: &state.handles,
+    };
+    let key = Key::Translation(*vip);
+    let (Some(Object::Translation(translation)), Some(&id)) =
+        (state.objects.get(&key), run.handles.translations.get(vip))
+    else {
+        return Err(Failure::Waits(key));
+    };
+    let update = update(run, vip, translation, SPREADS[spread % SPREADS.len()])?;
+    let (_, made) = futures::try_join!(run.call(CnatTranslationDel { id }), run.call(update))?;
+    state.handles.translations.insert(*vip, made.id);
+    Ok(())
+}
+
+fn update(
+    run: Run<'_>,
+    vip: &Vip,
+    translation: &Translation,
+    spread: IpFlowHashConfigV2,
+) -> Result<CnatTranslationUpdate, Failure> {
     if translation.backends.is_empty() {
         // VPP 26.06 dies of it.
         return Err(Failure::Final(format!("{vip} has no backends")));
@@ -204,10 +249,7 @@ pub(super) async fn set_translation(
         })
         .collect();
     let (lb_type, flow_hash_config) = if translation.affinity {
-        (
-            CnatLbType::CNAT_LB_TYPE_MAGLEV,
-            IpFlowHashConfigV2::IP_API_V2_FLOW_HASH_SRC_IP,
-        )
+        (CnatLbType::CNAT_LB_TYPE_MAGLEV, spread)
     } else {
         (CnatLbType::CNAT_LB_TYPE_DEFAULT, IpFlowHashConfigV2::default())
     };
@@ -223,9 +265,7 @@ pub(super) async fn set_translation(
         paths,
         ..CnatTranslation::default()
     };
-    run.call(CnatTranslationUpdate { translation })
-        .await
-        .map(|reply| Effect::Index(reply.id))
+    Ok(CnatTranslationUpdate { translation })
 }
 
 pub(super) async fn delete_translation(run: Run<'_>, vip: &Vip) -> Result<(), Failure> {

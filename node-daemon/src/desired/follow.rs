@@ -189,7 +189,8 @@ fn swap(desired: &mut Desired, old: Desired, new: Desired) -> Option<Followed> {
         && is_free(&have.own, &was.own, &will.own)
         && is_free(&have.refused, &was.refused, &will.refused)
         && is_free(&have.admitted, &was.admitted, &will.admitted)
-        && is_free(&desired.health, &old.health, &new.health);
+        && is_free(&desired.health, &old.health, &new.health)
+        && is_free(&desired.affinities, &old.affinities, &new.affinities);
     // The address of another node is not the Service's alone.
     let of_node = |key: &Key| matches!(key, Key::Route(prefix) if desired.objects.contains_key(&Key::CnatExclude(*prefix)));
     let routes_free = !old.objects.keys().chain(new.objects.keys()).any(of_node);
@@ -247,6 +248,7 @@ fn swap(desired: &mut Desired, old: Desired, new: Desired) -> Option<Followed> {
         vips.extend(new.host.vips);
     }
     replace(&mut desired.health, &old.health, new.health);
+    replace(&mut desired.affinities, &old.affinities, new.affinities);
     if old.pending != new.pending {
         desired.pending.retain(|pending| !old.pending.contains(pending));
         desired.pending.extend(new.pending);

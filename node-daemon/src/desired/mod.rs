@@ -34,6 +34,8 @@ pub(crate) use pods::MAIN_INTERFACE;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crds::VppConfigSpec;
 use crds::cnf::InterfaceKind;
@@ -45,7 +47,7 @@ use crate::addressing;
 use crate::attachments::{Attachment, Attachments};
 use crate::cluster::Cluster;
 use crate::host::pair;
-use crate::objects::{Area, Key, Object, Rule};
+use crate::objects::{Area, Key, Object, Rule, Vip};
 use crate::plan::Objects;
 
 /// What the node's operator set by flags, and the daemon found out about the node.
@@ -229,8 +231,19 @@ pub struct Desired {
     pub host: HostServices,
     /// What load balancers learn of this node, by `healthCheckNodePort`.
     pub health: BTreeMap<u16, crate::health::Check>,
+    /// Which clients stay with their backends, and for how long.
+    pub affinities: BTreeMap<Vip, Affinity>,
     /// Where the rules of ACLs of the Admin and Baseline tiers come from, by tag.
     pub origins: BTreeMap<String, Origins>,
+}
+
+/// What sessionAffinity asks for a VIP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Affinity {
+    /// The port of a Service: its clients keep one backend whichever of its addresses they use.
+    pub port: Arc<str>,
+    /// For how long after a client's last connection: `timeoutSeconds`.
+    pub timeout: Duration,
 }
 
 /// Where the rules of an ACL come from.

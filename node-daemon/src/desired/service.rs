@@ -7,13 +7,16 @@
 //! |---|---|---|
 //! | pods | cluster IP | internal traffic policy |
 //! | pods | external, load-balancer and node addresses | Cluster |
-//! | node, by node port | [`NODE_PORTS_V4`] | Cluster |
-//! | outside, by the node's kernel | the same, or [`LOCAL_NODE_PORTS_V4`] | external traffic policy |
+//! | node, by node port | a [stand-in](stand_ins) | Cluster |
+//! | outside, by the node's kernel | the same, or another | external traffic policy |
 //!
 //! The kernel, which owns the node's addresses, turns the last two into the former: see [`crate::host::nat`].
 
+mod stand_ins;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+use std::time::Duration;
 
 use crds::net::{Cidr, Protocol};
 use crds::service_slice::{Frontend, FrontendKind, ServicePort, TrafficPolicy};
@@ -21,55 +24,13 @@ use crds::vpp_config::TransportMode;
 use crds::{Backend, VppServiceSliceSpec};
 
 use super::service_backends::{Choice, Fate, Place, Target};
-use super::{Desired, Inputs};
+use super::{Affinity, Desired, Inputs};
 use crate::addressing;
 use crate::cluster::{ServiceSlices, of_family};
 use crate::host::nat::Refusal;
 use crate::objects::{Area, CnatRole, Key, Link, Object, Path, SnatAddresses, Translation, Vip};
 
-/// Stands for the node's addresses where the kernel hands node ports to VPP, all backends wanted. Between the node and
-/// its VPP only (RFC 3927, 2.1 keeps the first 256 link-local addresses out of use).
-pub const NODE_PORTS_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 2);
-/// The same for clients that may have this node's backends only.
-pub const LOCAL_NODE_PORTS_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 3);
-/// [`NODE_PORTS_V4`] for IPv6, where link-local addresses are not forwarded: of the prefix for local use of RFC 8215.
-pub const NODE_PORTS_V6: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0xa9fe, 2);
-/// [`LOCAL_NODE_PORTS_V4`] for IPv6.
-pub const LOCAL_NODE_PORTS_V6: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0xa9fe, 3);
-
-/// Backend of ports that have none: a client is told at once. In VPP only, as [`NODE_PORTS_V4`].
-const REJECTING: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(169, 254, 0, 4)),
-    IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0xa9fe, 4)),
-];
-/// The same where clients are left without an answer.
-const DROPPING: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(169, 254, 0, 5)),
-    IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0xa9fe, 5)),
-];
-
-/// Whether an address is a backend that stands for none: packets go where it leads as they are, not translated.
-pub fn stands_for_none(address: IpAddr) -> bool {
-    REJECTING.contains(&address) || DROPPING.contains(&address)
-}
-
-/// The address that stands for the node's in one family.
-pub fn node_ports(policy: TrafficPolicy, ipv6: bool) -> IpAddr {
-    match (policy, ipv6) {
-        (TrafficPolicy::Cluster, false) => NODE_PORTS_V4.into(),
-        (TrafficPolicy::Cluster, true) => NODE_PORTS_V6.into(),
-        (TrafficPolicy::Local, false) => LOCAL_NODE_PORTS_V4.into(),
-        (TrafficPolicy::Local, true) => LOCAL_NODE_PORTS_V6.into(),
-    }
-}
-
-/// Whether an address is one of those that stand for the node's.
-pub(super) fn is_stand_in(address: IpAddr) -> bool {
-    let policies = [TrafficPolicy::Cluster, TrafficPolicy::Local];
-    policies
-        .iter()
-        .any(|&policy| node_ports(policy, address.is_ipv6()) == address)
-}
+pub use stand_ins::{is_stand_in, kept, node_ports, stands_for_none};
 
 pub(super) fn add(inputs: &Inputs<'_>, out: &mut Desired) {
     if !inputs.local.cnat {
@@ -125,6 +86,7 @@ pub(super) fn add_services(
         surroundings,
         out,
         refusals: BTreeMap::new(),
+        stand_ins: BTreeMap::new(),
         sctp: BTreeSet::new(),
     };
     // Whose address is whose: cluster IPs are allocated, the others are claims of the Services' authors.
@@ -233,8 +195,13 @@ struct Adder<'a, 'o> {
     surroundings: Surroundings<'a>,
     /// What VPP answers on addresses for ports without translation.
     refusals: BTreeMap<IpAddr, Path>,
+    /// What stands for ports without node port: by Service, port, protocol, whether all backends are wanted, and family.
+    stand_ins: BTreeMap<(String, u16, Protocol, bool, bool), Target>,
     sctp: BTreeSet<String>,
 }
+
+/// How many numbers are tried for a port without node port.
+const ATTEMPTS: u16 = 64;
 
 impl Adder<'_, '_> {
     /// A Service of which a slice is on its way keeps what it has: half of its backends would look like the loss of
@@ -242,16 +209,20 @@ impl Adder<'_, '_> {
     fn freeze(&mut self, name: &str, slices: &ServiceSlices<'_>, missing: u32) {
         let first = slices.first;
         self.pend(format!("service {name}: slice {missing} is not known yet"));
+        let policies = [TrafficPolicy::Cluster, TrafficPolicy::Local];
         for frontend in &first.frontends {
             self.out.frozen.insert(Key::Route(Cidr::host(frontend.address)));
+            let ipv6 = frontend.address.is_ipv6();
             for port in &first.ports {
+                let stand_ins =
+                    policies.map(|policy| stand_ins::without_node_port(name, port, policy, ipv6, 0));
+                let all = [(frontend.address, port.port)].into_iter().chain(stand_ins);
                 self.out
                     .frozen
-                    .insert(Key::Translation(vip(frontend.address, port, port.port)));
+                    .extend(all.map(|(address, number)| Key::Translation(vip(address, port, number))));
             }
         }
         for address in self.inputs.spec.node.addresses.clone() {
-            let policies = [TrafficPolicy::Cluster, TrafficPolicy::Local];
             let stand_ins = policies.map(|policy| node_ports(policy, address.is_ipv6()));
             for port in &first.ports {
                 let Some(number) = port.node_port else { continue };
@@ -294,12 +265,23 @@ impl Adder<'_, '_> {
     }
 
     /// Puts a translation in, unless another Service has the address and port already.
-    fn translate(&mut self, name: &str, vip: Vip, backends: Vec<Target>, affinity: bool) -> bool {
+    fn translate(
+        &mut self,
+        name: &str,
+        vip: Vip,
+        backends: Vec<Target>,
+        affinity: Option<&Affinity>,
+    ) -> bool {
         let key = Key::Translation(vip);
         if self.out.objects.contains_key(&key) {
             self.pend(format!("service {name}: {vip} is another Service's"));
             return false;
         }
+        // A client of one backend has no other to go to.
+        if let Some(affinity) = affinity.filter(|_| backends.len() > 1) {
+            self.out.affinities.insert(vip, affinity.clone());
+        }
+        let affinity = affinity.is_some();
         self.out
             .put(key, Object::Translation(Translation { backends, affinity }));
         true
@@ -307,12 +289,11 @@ impl Adder<'_, '_> {
 
     /// A port without backend has a translation too where VPP's sessions are of a backend: a client that goes on
     /// sending from one port would else have a session that knows of no backend, and keep it when there are some.
-    fn refuse_port(&mut self, name: &str, vip: Vip, path: Path, affinity: bool) {
+    fn refuse_port(&mut self, name: &str, vip: Vip, path: Path, affinity: Option<&Affinity>) {
         if !self.inputs.local.cnat_v1 {
             return;
         }
-        let [v4, v6] = if path == Path::Drop { DROPPING } else { REJECTING };
-        let sink = if vip.address.is_ipv6() { v6 } else { v4 };
+        let sink = stand_ins::nowhere(&path, vip.address.is_ipv6());
         if self.translate(name, vip, vec![(sink, 0)], affinity) {
             self.out
                 .put(Key::Route(Cidr::host(sink)), Object::Route(vec![path]));
@@ -402,6 +383,8 @@ impl Adder<'_, '_> {
         };
         let vip = vip(address, port, port.port);
         let fate = choice.fate(policy);
+        let affinity = affinity_of(name, first, port);
+        let affinity = affinity.as_ref();
         let refusal = match &fate {
             Fate::Reject => Some(Path::Unreachable),
             Fate::To(_) if pods_admitted => None,
@@ -409,18 +392,18 @@ impl Adder<'_, '_> {
         };
         if let Some(path) = refusal {
             self.refuse(address, path.clone());
-            self.refuse_port(name, vip, path, first.affinity_seconds.is_some());
+            self.refuse_port(name, vip, path, affinity);
         }
         match &fate {
             Fate::Drop | Fate::Reject => {}
             Fate::To(_) if !pods_admitted => {}
             Fate::To(backends) => {
-                if !self.translate(name, vip, backends.clone(), first.affinity_seconds.is_some()) {
+                if !self.translate(name, vip, backends.clone(), affinity) {
                     return;
                 }
             }
         }
-        self.add_own(vip, &fate, pods_admitted, first, port);
+        self.add_own(name, vip, &fate, pods_admitted, first, port);
         if frontend.kind != FrontendKind::ClusterIp {
             let ranges = first.load_balancer_source_ranges.as_ref();
             if let (FrontendKind::LoadBalancer, Some(ranges)) = (frontend.kind, ranges) {
@@ -436,6 +419,7 @@ impl Adder<'_, '_> {
     /// serve the address to pods.
     fn add_own(
         &mut self,
+        name: &str,
         vip: Vip,
         fate: &Fate,
         pods_admitted: bool,
@@ -452,18 +436,69 @@ impl Adder<'_, '_> {
             Fate::To(backends) if !backends.iter().all(pods) => {
                 self.out.host.nat.own.insert(vip, backends.clone());
             }
-            Fate::To(_) if !pods_admitted => {
-                let target = cluster_target(first, port, vip.address.is_ipv6());
-                self.out
-                    .host
-                    .nat
-                    .own
-                    .extend(target.map(|target| (vip, vec![target])));
+            Fate::To(backends) if !pods_admitted => {
+                let target = self.stand_in(
+                    name,
+                    first,
+                    port,
+                    (TrafficPolicy::Cluster, vip.address.is_ipv6()),
+                    backends,
+                );
+                let own = target.map(|target| (vip, vec![target]));
+                self.out.host.nat.own.extend(own);
             }
             Fate::To(_) | Fate::Drop | Fate::Reject => {
                 self.out.host.vips.insert(vip.address);
             }
         }
+    }
+
+    /// Where in VPP a port has these backends, those of a policy and family, for clients that the kernel hands over.
+    fn stand_in(
+        &mut self,
+        name: &str,
+        first: &VppServiceSliceSpec,
+        port: &ServicePort,
+        (policy, ipv6): (TrafficPolicy, bool),
+        backends: &[Target],
+    ) -> Option<Target> {
+        if let Some(number) = port.node_port {
+            return Some((node_ports(policy, ipv6), number));
+        }
+        let of_family = |frontend: &&Frontend| {
+            frontend.kind == FrontendKind::ClusterIp && frontend.address.is_ipv6() == ipv6
+        };
+        if policy.is_cluster()
+            && first.internal_traffic_policy.is_cluster()
+            && let Some(cluster_ip) = first.frontends.iter().find(of_family)
+        {
+            return Some((cluster_ip.address, port.port));
+        }
+        let known = (
+            name.to_owned(),
+            port.port,
+            port.protocol,
+            policy.is_cluster(),
+            ipv6,
+        );
+        if let Some(target) = self.stand_ins.get(&known) {
+            return Some(*target);
+        }
+        let affinity = affinity_of(name, first, port);
+        let target = (0..ATTEMPTS)
+            .map(|attempt| stand_ins::without_node_port(name, port, policy, ipv6, attempt))
+            .find(|&(address, number)| {
+                let key = Key::Translation(vip(address, port, number));
+                !self.out.objects.contains_key(&key)
+            })?;
+        self.translate(
+            name,
+            vip(target.0, port, target.1),
+            backends.to_vec(),
+            affinity.as_ref(),
+        );
+        self.stand_ins.insert(known, target);
+        Some(target)
     }
 
     /// What the kernel does with packets from outside to an address: hands them to VPP, or refuses them.
@@ -489,20 +524,15 @@ impl Adder<'_, '_> {
             Fate::Reject => {
                 nat.refused.insert(vip, Refusal::Reject);
             }
-            Fate::To(_) => {
-                let target = match policy {
-                    TrafficPolicy::Cluster => cluster_target(first, port, ipv6),
-                    TrafficPolicy::Local => port.node_port.map(|number| (node_ports(policy, ipv6), number)),
-                };
-                let Some(target) = target else {
-                    nat.refused.insert(vip, Refusal::Drop);
+            Fate::To(backends) => {
+                let Some(target) = self.stand_in(name, first, port, (policy, ipv6), &backends) else {
+                    self.out.host.nat.refused.insert(vip, Refusal::Drop);
                     self.pend(format!(
-                        "service {name}: {vip} is closed to clients outside, a port with traffic policy Local needs a \
-                         node port"
+                        "service {name}: {vip} is closed to clients outside, there is no number left to stand for it"
                     ));
                     return;
                 };
-                nat.entries.insert(vip, target);
+                self.out.host.nat.entries.insert(vip, target);
                 if policy == TrafficPolicy::Local && self.surroundings.uplink_serves {
                     self.pend(format!(
                         "service {name}: clients that enter by VPP's uplink reach all backends of {vip}, not this \
@@ -522,9 +552,10 @@ impl Adder<'_, '_> {
     fn add_node_ports(&mut self, name: &str, slices: &ServiceSlices<'_>) {
         let first = slices.first;
         let addresses = self.inputs.spec.node.addresses.clone();
-        let affinity = first.affinity_seconds.is_some();
         for (index, port) in first.ports.iter().enumerate() {
             let Some(number) = port.node_port else { continue };
+            let affinity = affinity_of(name, first, port);
+            let affinity = affinity.as_ref();
             for ipv6 in [false, true] {
                 let of_family = |frontend: &Frontend| {
                     frontend.kind == FrontendKind::ClusterIp && frontend.address.is_ipv6() == ipv6
@@ -615,18 +646,13 @@ fn vip(address: IpAddr, port: &ServicePort, number: u16) -> Vip {
     }
 }
 
-/// Where in VPP a port has all its backends for clients that the kernel hands over.
-fn cluster_target(first: &VppServiceSliceSpec, port: &ServicePort, ipv6: bool) -> Option<Target> {
-    if let Some(number) = port.node_port {
-        return Some((node_ports(TrafficPolicy::Cluster, ipv6), number));
-    }
-    let of_family =
-        |frontend: &&Frontend| frontend.kind == FrontendKind::ClusterIp && frontend.address.is_ipv6() == ipv6;
-    let cluster_ip = first.frontends.iter().find(of_family)?;
-    first
-        .internal_traffic_policy
-        .is_cluster()
-        .then_some((cluster_ip.address, port.port))
+/// What a port of a Service asks for its clients.
+fn affinity_of(name: &str, first: &VppServiceSliceSpec, port: &ServicePort) -> Option<Affinity> {
+    let seconds = first.affinity_seconds?;
+    Some(Affinity {
+        port: format!("{name}:{}/{}", port.port, port.protocol).into(),
+        timeout: Duration::from_secs(u64::from(seconds)),
+    })
 }
 
 #[cfg(test)]

@@ -229,6 +229,7 @@ impl Node {
             snapshots: snapshots_in,
             store: AttachmentStore::open(&state_dir).unwrap(),
             statefile: StateFile::new(&state_dir),
+            stats_socket: self.directory.path().join("stats.sock"),
         };
         let agent = tokio::task::spawn_blocking(move || Agent::restore(parts).unwrap());
         let agent = agent.await.unwrap();

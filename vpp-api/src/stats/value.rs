@@ -78,8 +78,9 @@ impl Value {
         }
     }
 
-    /// The sum over threads of a combined counter's index.
-    fn combined(&self, index: usize) -> Combined {
+    /// The sum over threads of a combined counter's index; nothing where it has no such index, or is no such counter.
+    #[must_use]
+    pub fn combined(&self, index: usize) -> Combined {
         let mut sum = Combined::default();
         if let Self::Combined(threads) = self {
             for counted in threads.iter().filter_map(|thread| thread.get(index)) {

@@ -41,6 +41,8 @@ pub struct Snapshot {
     errors: Vec<(String, String, u64)>,
     /// Of packets that conform, exceed and violate, by policer.
     policed: [Vec<(u64, u64)>; 3],
+    /// Flows opened, by index of the translation.
+    translated: Vec<(u64, u64)>,
 }
 
 impl Snapshot {
@@ -64,6 +66,13 @@ impl Snapshot {
                 column.resize(index as usize + 1, (0, 0));
                 column[index as usize] = (policed.packets, policed.bytes);
             }
+        }
+        for (id, opened) in vpp.cnat_opened() {
+            let at = id as usize;
+            if snapshot.translated.len() <= at {
+                snapshot.translated.resize(at + 1, (0, 0));
+            }
+            snapshot.translated[at] = opened;
         }
         snapshot
     }
@@ -138,6 +147,8 @@ impl Snapshot {
             let content = Content::Combined(counts.clone());
             entries.push(Entry::new(format!("/net/policer/{colour}"), content));
         }
+        let content = Content::Combined(self.translated.clone());
+        entries.push(Entry::new("/net/cnat-translation", content));
         entries
     }
 }

@@ -83,6 +83,7 @@ suite! {
         a_hairpin_is_source_natted,
         an_update_keeps_the_id_and_live_flows,
         maglev_keeps_one_backend_per_client,
+        another_flow_hash_leads_clients_elsewhere,
         egress_policy_sees_the_backend_and_ingress_policy_the_client,
         enabling_twice_breaks_translation,
         what_leaves_the_cluster_gets_the_source_nat_address,

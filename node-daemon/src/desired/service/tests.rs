@@ -106,7 +106,7 @@ fn row_4_a_node_port_is_on_the_nodes_addresses_and_the_kernel_hands_it_over() {
     assert_eq!(entry(&out, "192.168.0.1", 30080).unwrap(), "169.254.0.2:30080");
     assert_eq!(own(&out, "192.168.0.1", 30080).unwrap(), ["169.254.0.2:30080"]);
     assert!(
-        out.host.vips.contains(&NODE_PORTS_V4.into()),
+        out.host.vips.contains(&node_ports(TrafficPolicy::Cluster, false)),
         "the node has a route to the stand-in"
     );
     assert_eq!(backends(&out, "169.254.0.3", 30080), None);
@@ -221,19 +221,59 @@ fn rows_5_and_6_external_and_load_balancer_addresses() {
         // Without a node port (allocateLoadBalancerNodePorts: false) the cluster IP serves clients outside.
         assert_eq!(entry(&out, "192.0.2.1", 80).unwrap(), "10.96.0.10:80");
         assert!(out.host.vips.contains(&"192.0.2.1".parse().unwrap()));
+    }
+}
 
-        // What cannot be told apart without a node port is closed, and said.
+/// kube-proxy needs no node port to serve an address: `allocateLoadBalancerNodePorts: false`, or an external IP of a
+/// ClusterIP Service, with either policy Local (rows 5, 6 and 7).
+#[test]
+fn row_7_local_holds_for_addresses_of_ports_without_node_port() {
+    let entry = |out: &Desired, address| -> (IpAddr, u16) { out.host.nat.entries[&tcp(address, 80)] };
+    let translation =
+        |out: &Desired, (address, port): (IpAddr, u16)| backends(out, &address.to_string(), port);
+    for kind in [FrontendKind::ExternalIp, FrontendKind::LoadBalancer] {
+        let mut spec = web();
+        add_frontend(&mut spec, kind, "192.0.2.1");
+        add_frontend(&mut spec, kind, "192.0.2.2");
+        add_frontend(&mut spec, kind, "2001:db8::1");
         spec.external_traffic_policy = TrafficPolicy::Local;
+        spec.backends.push(on("fd00:1:1::7", "a"));
+        spec.backends.push(on("fd00:1:2::7", "b"));
+        let mut other = spec.clone();
+        (other.service, other.service_uid) = ("other".into(), "v".into());
+        other.frontends = Vec::new();
+        add_frontend(&mut other, kind, "192.0.2.3");
+        let out = desired(&[("other", other), ("web", spec.clone())]);
+        assert!(out.pending.is_empty(), "{:?}", out.pending);
+        let all = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "192.0.2.3"].map(|address| entry(&out, address));
+        for target in all {
+            let local = if target.0.is_ipv6() {
+                "fd00:1:1::7:8080"
+            } else {
+                "10.1.1.7:8080"
+            };
+            assert_eq!(translation(&out, target).unwrap(), [local], "this node's alone");
+            assert!(
+                kept().any(|cidr| cidr.contains(target.0)),
+                "clients keep their address"
+            );
+            assert!(out.host.vips.contains(&target.0), "the node has a way there");
+        }
+        assert_eq!(all[0], all[1], "two addresses of one port");
+        assert_ne!(all[0], all[3], "two Services");
+        assert_eq!(backends(&out, "192.0.2.1", 80).unwrap(), BOTH, "pods have all");
+
+        // The other way round: clients outside have all, clients of the cluster IP this node's.
+        spec.external_traffic_policy = TrafficPolicy::Cluster;
+        spec.internal_traffic_policy = TrafficPolicy::Local;
         let out = desired(&[("web", spec)]);
-        assert_eq!(
-            out.host.nat.refused.get(&tcp("192.0.2.1", 80)),
-            Some(&Refusal::Drop)
-        );
+        let target = entry(&out, "192.0.2.1");
+        assert_eq!(translation(&out, target).unwrap(), BOTH);
         assert!(
-            out.pending.iter().any(|p| p.reason.contains("needs a node port")),
-            "{:?}",
-            out.pending
+            !kept().any(|cidr| cidr.contains(target.0)),
+            "clients look like this node"
         );
+        assert_eq!(backends(&out, "10.96.0.10", 80).unwrap(), ["10.1.1.7:8080"]);
     }
 }
 

@@ -134,7 +134,7 @@ impl Cnat {
         let id = *self.by_vip.get(&(ip.dst, port, ip.proto))?;
         let tuple = nat::five_tuple(ip, data)?;
         let translation = self.translations.get_mut(id)?;
-        translation.packets += 1;
+        translation.count(data);
         let config = match translation.flow_hash {
             0 => FLOW_HASH_DEFAULT,
             own => own,

@@ -128,7 +128,8 @@ pub(crate) struct Translation {
     /// By which a session is known to be of a path, path by path (`cnat_ep_trk_t`).
     trackers: Vec<u32>,
     maglev: Vec<u32>,
-    packets: u64,
+    /// Packets and bytes that opened a flow.
+    opened: (u64, u64),
 }
 
 /// What makes sessions end: each of 1.0.0 is of a path, and goes when the scanner finds that the path is gone, of
@@ -267,7 +268,7 @@ impl Vpp {
                     paths,
                     trackers,
                     maglev: Vec::new(),
-                    packets: 0,
+                    opened: (0, 0),
                 });
                 self.cnat.by_vip.insert(key, id);
                 self.add_client(vip.address, update.flags, !update.is_real_ip);
@@ -373,9 +374,17 @@ impl Vpp {
                 proto: t.proto,
                 load_balance: t.load_balance,
                 paths: t.paths.clone(),
-                packets: t.packets,
+                packets: t.opened.0,
             })
             .collect()
+    }
+
+    /// Packets and bytes that opened a flow, by index of the translation (`/net/cnat-translation`).
+    pub fn cnat_opened(&self) -> impl Iterator<Item = (u32, (u64, u64))> {
+        self.cnat
+            .translations
+            .iter()
+            .map(|(id, translation)| (id, translation.opened))
     }
 
     /// `feature_cnat_enable_disable`. Enabling counts: twice means every node runs twice, and
@@ -420,6 +429,12 @@ impl Vpp {
 }
 
 impl Translation {
+    /// This packet opens a flow.
+    fn count(&mut self, data: &[u8]) {
+        let (packets, bytes) = self.opened;
+        self.opened = (packets + 1, bytes + data.len() as u64);
+    }
+
     fn active(&self) -> impl Iterator<Item = &CnatPath> {
         self.paths.iter().filter(|p| p.flags & path_flag::ACTIVE != 0)
     }

@@ -210,7 +210,7 @@ impl Cnat {
         let Some((backend, _)) = translation.choose(flow_hash(ip, data, config)) else {
             return Verdict::Unchanged;
         };
-        translation.packets += 1;
+        translation.count(data);
         let becomes = FiveTuple {
             dst: backend.dst.address,
             dst_port: backend.dst.port,

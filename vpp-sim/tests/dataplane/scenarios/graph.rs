@@ -379,7 +379,7 @@ pub fn neighbours_are_reported(bed: &mut Bed) {
 }
 
 /// Reads until what is looked for is there: the embedded dataplane's values are a tenth of a second old.
-fn eventually<T: PartialEq + std::fmt::Debug>(
+pub fn eventually<T: PartialEq + std::fmt::Debug>(
     stats: &mut Stats,
     expected: T,
     look: impl Fn(&mut Stats) -> T,

@@ -14,7 +14,10 @@ use vpp_api::types::{
     CnatSnatPolicyTable, CnatTranslation, CnatTranslationFlags, IpFlowHashConfigV2, IpProto, NO_INDEX,
 };
 
+use vpp_api::stats::Stats;
+
 use super::chains::function_between;
+use super::graph::eventually;
 use crate::bed::Bed;
 use crate::make::{any, prefix, rule};
 use crate::packets::{TCP, UDP};
@@ -334,6 +337,48 @@ pub fn maglev_keeps_one_backend_per_client(bed: &mut Bed) {
             assert!(!answers.contains("lost"), "{client} {vip}");
         }
     }
+}
+
+/// What the daemon's `timeoutSeconds` rests on: with each of these every client has one backend, they do not lead all
+/// clients to the same, and flows (not packets) are counted by translation.
+pub fn another_flow_hash_leads_clients_elsewhere(bed: &mut Bed) {
+    const VIP: &str = "198.19.0.13";
+    if cluster(bed).is_none() {
+        return;
+    }
+    let address = IpFlowHashConfigV2::IP_API_V2_FLOW_HASH_SRC_IP;
+    let protocol = IpFlowHashConfigV2::IP_API_V2_FLOW_HASH_PROTO;
+    let reverse = IpFlowHashConfigV2::IP_API_V2_FLOW_HASH_REVERSE;
+    let backends = [("198.18.1.3", 80), ("198.18.1.4", 80), ("198.18.1.5", 80)];
+    let mut led = [BTreeSet::new(), BTreeSet::new()];
+    for hash in [
+        address,
+        address | protocol,
+        address | reverse,
+        address | protocol | reverse,
+    ] {
+        let id = bed.translation(CnatTranslation {
+            lb_type: CnatLbType::CNAT_LB_TYPE_MAGLEV,
+            flow_hash_config: hash,
+            ..service(bed, VIP, 80, TCP, &backends)
+        });
+        for (client, led) in ["w1", "w2"].into_iter().zip(&mut led) {
+            let answers = answers(bed, client, VIP, 80, TCP, 5);
+            assert_eq!(answers.len(), 1, "{client} {hash:?}: {answers:?}");
+            assert!(!answers.contains("lost"), "{client} {hash:?}");
+            led.extend(answers);
+        }
+        if let Some(path) = bed.stats.clone() {
+            let mut stats = Stats::connect(path).unwrap();
+            let opened = |stats: &mut Stats| {
+                let counter = stats.value("/net/cnat-translation").unwrap().unwrap();
+                counter.combined(id as usize).packets
+            };
+            eventually(&mut stats, 10, opened);
+        }
+        bed.undo(&format!("translation {id}"));
+    }
+    assert!(led.iter().all(|led| led.len() > 1), "{led:?}");
 }
 
 pub fn egress_policy_sees_the_backend_and_ingress_policy_the_client(bed: &mut Bed) {
