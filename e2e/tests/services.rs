@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::cases;
 use e2e::cluster::Cluster;
 use e2e::pod::PodSpec;
 use e2e::probe::{Answers, Probe};
 use e2e::wait::{eventually, expect};
+use serde_json::{Value, json};
 
 fn main() -> ExitCode {
     e2e::suite::main(
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
             policies_see_backends_and_clients,
             a_backend_reaches_itself_by_its_vip,
             a_deleted_service_is_gone,
+            kubectl_vpp_says_what_nodes_have_and_do,
         ],
     )
 }
@@ -345,5 +347,106 @@ async fn a_deleted_service_is_gone(cluster: &mut Cluster) -> Result<()> {
         )
         .await?;
     }
+    Ok(())
+}
+
+/// An association over both families, of which cnat carries one.
+const SIGNAL: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: signal, namespace: default}
+spec:
+  selector: {app: web}
+  ipFamilyPolicy: RequireDualStack
+  ports: [{protocol: SCTP, port: 2905}]
+"#;
+
+/// `kubectl vpp services` and `reach` of a running cluster, beside what packets do.
+async fn kubectl_vpp_says_what_nodes_have_and_do(cluster: &mut Cluster) -> Result<()> {
+    shop(cluster).await?;
+    let shown = async |cluster: &Cluster, name: &str| -> Result<Value> {
+        let text = cluster
+            .kubectl()
+            .vpp(&["services", name, "-o", "json"], "")
+            .await?;
+        let mut all: Vec<Value> = serde_json::from_str(&text)?;
+        all.pop().context("no Service is shown")
+    };
+    let servers = ["web-1", "web-2", "web-3"];
+    let mut backends = Vec::new();
+    for name in servers {
+        let pod = cluster.pod(name)?;
+        backends.extend([format!("{}:80", pod.ip4()?), format!("[{}]:80", pod.ip6()?)]);
+    }
+    backends.sort();
+    let states = |service: &Value| -> Vec<(String, String)> {
+        let nodes = service["nodes"].as_array().cloned().unwrap_or_default();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        nodes
+            .iter()
+            .map(|node| (text(&node["node"]), text(&node["state"])))
+            .collect()
+    };
+    let everywhere = |state: &str| ["node-1", "node-2"].map(|node| (node.to_owned(), state.to_owned()));
+    eventually("both nodes have all of it", Duration::from_secs(20), async || {
+        let web = shown(cluster, "web").await?;
+        let mut seen: Vec<String> = serde_json::from_value(web["nodes"][1]["backends"].clone())?;
+        seen.sort();
+        let right = states(&web) == everywhere("Applied") && seen == backends;
+        Ok(expect(right, || web.to_string()))
+    })
+    .await?;
+    let vip = cluster.service_addresses("web").await?[0];
+    let web = shown(cluster, "web").await?;
+    let named = json!({"kind": "ClusterIP", "address": vip, "port": 8000, "protocol": "TCP", "name": "http"});
+    ensure!(
+        web["frontends"]
+            .as_array()
+            .is_some_and(|all| all.contains(&named)),
+        "{web}"
+    );
+    let table = cluster.kubectl().vpp(&["services", "web"], "").await?;
+    ensure!(table.contains("node-2") && table.contains("Applied"), "{table}");
+
+    // What packets did in `shop`, asked.
+    let ask = [
+        "reach",
+        "--from",
+        "default/client",
+        "--to",
+        "default/web",
+        "--port",
+        "8000",
+        "-o",
+        "json",
+    ];
+    let answer: Value = serde_json::from_str(&cluster.kubectl().vpp(&ask, "").await?)?;
+    let mut seen: Vec<String> = serde_json::from_value(answer["backends"].clone())?;
+    seen.sort();
+    let four: Vec<&String> = backends
+        .iter()
+        .filter(|backend| !backend.starts_with('['))
+        .collect();
+    ensure!(
+        answer["outcome"] == "allowed" && answer["sourceNat"] == false && seen.iter().eq(four),
+        "{answer}"
+    );
+
+    // What a node does not do, it says.
+    cluster.kubectl().apply(SIGNAL).await?;
+    eventually(
+        "both nodes say what is missing",
+        Duration::from_secs(20),
+        async || {
+            let signal = shown(cluster, "signal").await?;
+            let reason = signal["nodes"][0]["reason"].as_str().unwrap_or_default();
+            let right = states(&signal) == everywhere("Pending") && reason.contains("SCTP in IPv4 only");
+            Ok(expect(right, || signal.to_string()))
+        },
+    )
+    .await?;
+    let unknown = cluster.kubectl().vpp(&["services", "nobody"], "").await;
+    let said = unknown.err().context("there is no such Service")?.to_string();
+    ensure!(said.contains("there is no Service default/nobody"), "{said}");
     Ok(())
 }
