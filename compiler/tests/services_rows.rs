@@ -166,7 +166,13 @@ const ROWS: [Row; 25] = [
             (LITERAL, &["services_lead_where_kubernetes_says"]),
             (E2E, &["a_service_without_endpoints_refuses_at_once"]),
             (NODE_PORTS, &["a_node_port_without_endpoints_refuses_at_once"]),
-            (WALKS, &["a_service_without_backends_refuses_at_once"]),
+            (
+                WALKS,
+                &[
+                    "a_service_without_backends_refuses_at_once",
+                    "without_a_kernel_vpp_refuses",
+                ],
+            ),
         ],
     ),
     (

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crds::net::Protocol;
+use node_daemon::desired::service::refusing;
 use node_daemon::host::HostSide;
 use node_daemon::host::nat::Refusal;
 use node_daemon::objects::Vip;
@@ -99,7 +100,9 @@ impl Kernel {
         let rules = &self.side.nat.rules;
         let ranges = rules.admitted.get(vip).filter(|_| hook != Hook::Tap);
         let kept_out = ranges.is_some_and(|ranges| !ranges.iter().any(|range| range.contains(client)));
-        kept_out || (hook == Hook::Nic && rules.refused.contains_key(vip))
+        kept_out
+            || (hook == Hook::Nic && rules.refused.contains_key(vip))
+            || (hook == Hook::Process && rules.own_refused.contains(vip))
     }
 
     /// Whether the kernel hands packets for this address to VPP.
@@ -124,6 +127,9 @@ impl Kernel {
                 packet.src
             ));
         }
+        if hook == Hook::Tap && packet.dst == refusing(packet.dst.is_ipv6()) {
+            return Verdict::Rejected("the node's kernel rejects it".to_owned());
+        }
         let Some(vip) = vip(&packet).filter(|_| hook != Hook::Tap) else {
             return self.leave(hook, packet, packet, false);
         };
@@ -140,6 +146,9 @@ impl Kernel {
                 Refusal::Drop => Verdict::Dropped("the node's kernel drops it".to_owned()),
                 Refusal::Reject => Verdict::Rejected("the node's kernel rejects it".to_owned()),
             };
+        }
+        if hook == Hook::Process && rules.own_refused.contains(&vip) {
+            return Verdict::Rejected("the node's kernel rejects it".to_owned());
         }
         // Of several targets the kernel takes one by a hash of the client's address and port: here by the port alone,
         // so that all of them are met.

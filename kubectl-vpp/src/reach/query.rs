@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::ValueEnum;
 use compiler::ObjectKey;
 use compiler::facts::{PodPhase, Service};
+use node_daemon::desired::service::stands_for_none;
 use node_daemon::objects::Vip;
 use serde::{Deserialize, Serialize};
 
@@ -328,6 +329,7 @@ fn landing(dataplane: &Dataplane, entry: &Entry, client: IpAddr, vip: Vip) -> (V
             None => {}
         }
     }
+    backends.retain(|(address, _)| !stands_for_none(*address));
     backends.sort_unstable();
     backends.dedup();
     (backends, sticky)

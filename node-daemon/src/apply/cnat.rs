@@ -16,7 +16,7 @@ use vpp_api::types::{
 
 use super::step::{Run, wire_prefix};
 use super::{Effect, Failure, State};
-use crate::desired::service::stands_for_none;
+use crate::desired::service::ends_in_vpp;
 use crate::objects::{CnatRole, Key, Link, Object, SnatAddresses, Translation, Vip};
 use crate::vpp::{CnatApi, Vpp};
 
@@ -241,7 +241,7 @@ fn update(
         .map(|&(address, port)| CnatEndpointTuple {
             dst_ep: CnatEndpoint::new(address, port),
             src_ep: keep_client.clone(),
-            flags: if stands_for_none(address) {
+            flags: if ends_in_vpp(address) {
                 CnatEndpointTupleFlags::CNAT_EPT_NO_NAT.0
             } else {
                 0

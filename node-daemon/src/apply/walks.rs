@@ -325,9 +325,43 @@ async fn a_service_leads_to_its_backend_and_the_answer_comes_from_the_service() 
     assert_eq!(packet[20..22], 80_u16.to_be_bytes());
 }
 
+/// kube-proxy's REJECT, and "should be rejected when no endpoints exist" of Kubernetes' own tests: "connection refused", not
+/// "no route to host".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_without_backends_refuses_at_once() {
+    for cnat_v1 in [false, true] {
+        let mut world = World::new();
+        world.local.cnat_v1 = cnat_v1;
+        world.pod("client", 7, PodBinding::default());
+        world.service("10.96.0.10", &[(Protocol::Tcp, 80)], vec![]);
+        let mut made = make(world).await;
+        let host = made.index(&Link::Host);
+        let vip: IpAddr = "10.96.0.10".parse().unwrap();
+        for port in [40_000, 40_001, 40_000] {
+            let trace = made.send("client", vip, TCP, (port, 80));
+            assert_eq!(trace.fate, Fate::Transmitted { sw_if_index: host }, "{trace}");
+            // The kernel resets the connection, and the client sees the Service do so.
+            let macs = (
+                crate::addressing::node_mac("a", "host side").0,
+                crate::addressing::node_mac("a", "host").0,
+            );
+            let refusing = crate::desired::service::refusing(false);
+            let client = made.address("client", false);
+            let reset = made.walk(host, frame(macs, refusing, client, TCP, (80, port)));
+            let sw_if_index = made.index(&made.link("client"));
+            assert_eq!(reset.fate, Fate::Transmitted { sw_if_index }, "{reset}");
+            let packet = &reset.outputs[0].frame[14..];
+            assert_eq!(packet[12..16], [10, 96, 0, 10]);
+            assert_eq!(packet[20..22], 80_u16.to_be_bytes());
+        }
+    }
+}
+
+/// Where no kernel is behind VPP, VPP tells the client.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_kernel_vpp_refuses() {
     let mut world = World::new();
+    world.local.host_interface = None;
     world.pod("client", 7, PodBinding::default());
     world.service("10.96.0.10", &[(Protocol::Tcp, 80)], vec![]);
     let mut made = make(world).await;

@@ -188,6 +188,11 @@ fn swap(desired: &mut Desired, old: Desired, new: Desired) -> Option<Followed> {
         && is_free(&have.entries, &was.entries, &will.entries)
         && is_free(&have.own, &was.own, &will.own)
         && is_free(&have.refused, &was.refused, &will.refused)
+        && was.own_refused.is_subset(&have.own_refused)
+        && will
+            .own_refused
+            .difference(&was.own_refused)
+            .all(|vip| !have.own_refused.contains(vip))
         && is_free(&have.admitted, &was.admitted, &will.admitted)
         && is_free(&desired.health, &old.health, &new.health)
         && is_free(&desired.affinities, &old.affinities, &new.affinities);
@@ -232,6 +237,8 @@ fn swap(desired: &mut Desired, old: Desired, new: Desired) -> Option<Followed> {
         replace(&mut have.entries, &was.entries, will.entries);
         replace(&mut have.own, &was.own, will.own);
         replace(&mut have.refused, &was.refused, will.refused);
+        have.own_refused.retain(|vip| !was.own_refused.contains(vip));
+        have.own_refused.extend(will.own_refused);
         replace(&mut have.admitted, &was.admitted, will.admitted);
         // Stand-ins are all Services': one that is still a target stays.
         let nat = &desired.host.nat;

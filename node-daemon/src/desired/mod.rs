@@ -151,27 +151,25 @@ impl Local {
         endpoints
     }
 
+    /// The node's address by which VPP reaches its kernel, in one family.
+    pub fn kernel_address(&self, node_addresses: &[IpAddr], ipv6: bool) -> Option<IpAddr> {
+        self.host_interface.as_ref()?;
+        // An address that VPP has itself is VPP's.
+        let of_vpp = |address: &&IpAddr| {
+            let mut addresses = self.uplink.iter().flat_map(|uplink| &uplink.addresses);
+            addresses.any(|net| net.addr() == **address)
+        };
+        let mut of_kernel = node_addresses.iter().filter(|address| !of_vpp(address));
+        of_kernel.find(|address| address.is_ipv6() == ipv6).copied()
+    }
+
     /// The node's address behind which VPP's packets to the world go: where no uplink has a gateway they leave
     /// through the node's kernel.
     pub fn leaves_by_host(&self, node_addresses: &[IpAddr], ipv6: bool) -> Option<IpAddr> {
-        self.host_interface.as_ref()?;
-        let uplink = self.uplink.iter();
-        let addresses: Vec<IpAddr> = uplink
-            .clone()
-            .flat_map(|u| &u.addresses)
-            .map(IpNet::addr)
-            .collect();
-        if uplink
-            .flat_map(|u| &u.gateways)
-            .any(|gateway| gateway.is_ipv6() == ipv6)
-        {
+        if self.replies_stray(ipv6) {
             return None;
         }
-        // An address that VPP has itself is VPP's.
-        let of_kernel = node_addresses
-            .iter()
-            .filter(|address| !addresses.contains(address));
-        of_kernel.copied().find(|address| address.is_ipv6() == ipv6)
+        self.kernel_address(node_addresses, ipv6)
     }
 
     /// Whether replies to clients outside leave elsewhere than through the node's kernel.

@@ -7,7 +7,7 @@ use crds::net::Cidr;
 use crds::vpp_config::TransportMode;
 use ipnet::IpNet;
 
-use super::{Desired, Inputs};
+use super::{Desired, Inputs, service};
 use crate::addressing::{gateway, node_mac};
 use crate::cluster::of_family;
 use crate::objects::{Area, Device, Interface, Key, Link, Object, Path, TunnelId};
@@ -106,6 +106,10 @@ fn add_host(inputs: &Inputs<'_>, out: &mut Desired) {
         if let Some(address) = inputs.local.leaves_by_host(&inputs.spec.node.addresses, ipv6) {
             let path = Path::Via(Link::Host, address);
             out.put(Key::Route(Cidr::from(everything)), Object::Route(vec![path]));
+        }
+        if let Some(address) = inputs.local.kernel_address(&inputs.spec.node.addresses, ipv6) {
+            let refusing = Key::Route(Cidr::host(service::refusing(ipv6)));
+            out.put(refusing, Object::Route(vec![Path::Via(Link::Host, address)]));
         }
     }
 }

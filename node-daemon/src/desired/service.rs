@@ -30,7 +30,7 @@ use crate::cluster::{ServiceSlices, of_family};
 use crate::host::nat::Refusal;
 use crate::objects::{Area, CnatRole, Key, Link, Object, Path, SnatAddresses, Translation, Vip};
 
-pub use stand_ins::{is_stand_in, kept, node_ports, stands_for_none};
+pub use stand_ins::{ends_in_vpp, is_stand_in, kept, node_ports, refusing, stands_for_none};
 
 pub(super) fn add(inputs: &Inputs<'_>, out: &mut Desired) {
     if !inputs.local.cnat {
@@ -144,6 +144,9 @@ fn add_source_nat(inputs: &Inputs<'_>, out: &mut Desired) {
     let mut excluded: Vec<Cidr> = node.pod_cidrs.clone();
     excluded.extend(node.addresses.iter().map(|&a| Cidr::host(a)));
     excluded.extend(inputs.local.tunnel_endpoints().into_iter().map(Cidr::host));
+    if inputs.local.host_interface.is_some() {
+        excluded.extend([false, true].map(|ipv6| Cidr::host(stand_ins::refusing(ipv6))));
+    }
     for peer in inputs.cluster.peers_of(&inputs.local.node).into_values() {
         excluded.extend(&peer.pod_cidrs);
         excluded.extend(
@@ -287,13 +290,22 @@ impl Adder<'_, '_> {
         true
     }
 
-    /// A port without backend has a translation too where VPP's sessions are of a backend: a client that goes on
-    /// sending from one port would else have a session that knows of no backend, and keep it when there are some.
+    /// A port without backend has a translation too, to the node's kernel if that is to tell its clients. And where VPP's
+    /// sessions are of a backend: a client that goes on sending from one port would else have a session that knows of no
+    /// backend, and keep it when there are some. Where they are not, a new TCP connection has another port.
     fn refuse_port(&mut self, name: &str, vip: Vip, path: Path, affinity: Option<&Affinity>) {
-        if !self.inputs.local.cnat_v1 {
+        let ipv6 = vip.address.is_ipv6();
+        let cnat_v1 = self.inputs.local.cnat_v1;
+        let node = &self.inputs.spec.node.addresses;
+        let told_by_kernel = path != Path::Drop && self.inputs.local.kernel_address(node, ipv6).is_some();
+        if told_by_kernel && (cnat_v1 || vip.protocol == Protocol::Tcp) {
+            self.translate(name, vip, vec![(stand_ins::refusing(ipv6), 0)], affinity);
             return;
         }
-        let sink = stand_ins::nowhere(&path, vip.address.is_ipv6());
+        if !cnat_v1 {
+            return;
+        }
+        let sink = stand_ins::nowhere(&path, ipv6);
         if self.translate(name, vip, vec![(sink, 0)], affinity) {
             self.out
                 .put(Key::Route(Cidr::host(sink)), Object::Route(vec![path]));
@@ -447,7 +459,12 @@ impl Adder<'_, '_> {
                 let own = target.map(|target| (vip, vec![target]));
                 self.out.host.nat.own.extend(own);
             }
-            Fate::To(_) | Fate::Drop | Fate::Reject => {
+            Fate::To(_) | Fate::Drop => {
+                self.out.host.vips.insert(vip.address);
+            }
+            Fate::Reject => {
+                self.out.host.nat.own_refused.insert(vip);
+                // What else is asked of the address is VPP's to answer.
                 self.out.host.vips.insert(vip.address);
             }
         }

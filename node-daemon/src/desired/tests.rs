@@ -696,15 +696,27 @@ fn a_service_has_a_translation_per_port_with_backends_of_its_family() {
 }
 
 #[test]
-fn a_service_without_backends_is_an_unreachable_route_never_an_empty_translation() {
-    let mut world = World::new();
-    world.service("10.96.0.10", &[(Protocol::Tcp, 80)], vec![]);
-    let out = world.desired();
-    assert_eq!(
-        out.objects.get(&Key::Route(cidr("10.96.0.10/32"))),
-        Some(&Object::Route(vec![Path::Unreachable]))
-    );
-    assert!(!out.objects.keys().any(|key| matches!(key, Key::Translation(_))));
+fn a_service_without_backends_never_is_an_empty_translation() {
+    for by_kernel in [true, false] {
+        let mut world = World::new();
+        world.service("10.96.0.10", &[(Protocol::Tcp, 80)], vec![]);
+        if !by_kernel {
+            world.local.host_interface = None;
+        }
+        let out = world.desired();
+        assert_eq!(
+            out.objects.get(&Key::Route(cidr("10.96.0.10/32"))),
+            Some(&Object::Route(vec![Path::Unreachable])),
+            "what else is asked of the address"
+        );
+        let mut translations = out.objects.values().filter_map(|object| match object {
+            Object::Translation(translation) => Some(&translation.backends),
+            _ => None,
+        });
+        let refusing: IpAddr = "169.254.0.8".parse().unwrap();
+        let expected = vec![(refusing, 0)];
+        assert_eq!(translations.next(), by_kernel.then_some(&expected));
+    }
 }
 
 /// A chain over one local function: `client` to a set, through the function's `in`, and back through its `out`.

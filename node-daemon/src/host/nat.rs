@@ -4,7 +4,7 @@
 //! is a Service's, and nothing else: each entry is an address, a protocol and a port. All of it is in a table of our
 //! own, replaced as a whole in one transaction; other tables are not touched, and removing the table undoes everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::process::Stdio;
@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use super::HostError;
+use crate::desired::service::refusing;
 use crate::objects::Vip;
 
 /// Name of the table.
@@ -28,6 +29,8 @@ pub struct Rules {
     pub own: BTreeMap<Vip, Vec<(IpAddr, u16)>>,
     /// Connections from outside that have no backend.
     pub refused: BTreeMap<Vip, Refusal>,
+    /// Connections of the node's own processes that are rejected.
+    pub own_refused: BTreeSet<Vip>,
     /// Who may connect, where not everybody may.
     pub admitted: BTreeMap<Vip, Vec<Cidr>>,
     /// Ports of the node that lead to pods.
@@ -116,7 +119,12 @@ impl Table {
         writeln!(
             out,
             "}}\nchain before {{\ntype filter hook prerouting priority -110\n\
-             iifname \"{ifname}\" ip daddr 127.0.0.0/8 drop\niifname \"{ifname}\" accept\njump guard"
+             iifname \"{ifname}\" ip daddr 127.0.0.0/8 drop\n\
+             iifname \"{ifname}\" ip daddr {} goto refuse\n\
+             iifname \"{ifname}\" ip6 daddr {} goto refuse\n\
+             iifname \"{ifname}\" accept\njump guard",
+            refusing(false),
+            refusing(true)
         )?;
         for ip in ["ip", "ip6"] {
             let n = number(ip);
@@ -124,9 +132,16 @@ impl Table {
         }
         writeln!(
             out,
-            "}}\nchain before-own {{\ntype filter hook output priority -110\njump guard\n}}\n\
-             chain enter {{\ntype nat hook prerouting priority -100"
+            "}}\nchain before-own {{\ntype filter hook output priority -110\njump guard"
         )?;
+        for ip in ["ip", "ip6"] {
+            let n = number(ip);
+            writeln!(
+                out,
+                "{ip} daddr . meta l4proto . th dport @refused-own{n} goto refuse"
+            )?;
+        }
+        writeln!(out, "}}\nchain enter {{\ntype nat hook prerouting priority -100")?;
         for ip in ["ip", "ip6"] {
             let n = number(ip);
             writeln!(
@@ -238,6 +253,15 @@ impl Table {
             &format!("refused{n}"),
             &format!("type {key} : verdict"),
             &list(refused),
+        )?;
+
+        let refused = list(rules.own_refused.iter().filter(of_family).map(element));
+        write_set(
+            out,
+            "set",
+            &format!("refused-own{n}"),
+            &format!("type {key}"),
+            &refused,
         )?;
 
         let value = format!("{address} . inet_service");

@@ -17,7 +17,11 @@ const fn v6(number: u16) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0xa9fe, number))
 }
 
-/// Backends of ports that have none: a client is told at once.
+/// Backend of ports that have none: the node's kernel, which tells a client at once, and as kube-proxy's rules do: by a TCP
+/// reset, or that the port is unreachable. VPP would say that the host is, and once in 100 ms for all of a client's connections
+/// (`ip_null_dpo.c`).
+const REFUSING: [IpAddr; 2] = [v4(8), v6(8)];
+/// The same where no kernel is behind VPP: VPP tells it.
 const REJECTING: [IpAddr; 2] = [v4(4), v6(4)];
 /// The same where clients are left without an answer.
 const DROPPING: [IpAddr; 2] = [v4(5), v6(5)];
@@ -26,14 +30,24 @@ fn of_family([ipv4, ipv6]: [IpAddr; 2], is_ipv6: bool) -> IpAddr {
     if is_ipv6 { ipv6 } else { ipv4 }
 }
 
-/// Whether an address is a backend that stands for none: packets go where it leads as they are, not translated.
+/// Whether an address is a backend that stands for none.
 pub fn stands_for_none(address: IpAddr) -> bool {
+    REFUSING.contains(&address) || ends_in_vpp(address)
+}
+
+/// Whether it is one of those to which packets go as they are, not translated, since they end where it leads.
+pub fn ends_in_vpp(address: IpAddr) -> bool {
     REJECTING.contains(&address) || DROPPING.contains(&address)
 }
 
-/// The backend that stands for none, for a path that tells its clients or does not.
+/// The backend that stands for none in VPP, for a path that tells its clients or does not.
 pub(super) fn nowhere(path: &Path, ipv6: bool) -> IpAddr {
     of_family(if *path == Path::Drop { DROPPING } else { REJECTING }, ipv6)
+}
+
+/// The backend that is the node's kernel, which refuses what comes.
+pub fn refusing(ipv6: bool) -> IpAddr {
+    of_family(REFUSING, ipv6)
 }
 
 /// The address that stands for the node's in one family: for clients that may have all backends, or this node's only.

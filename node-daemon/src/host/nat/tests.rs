@@ -53,6 +53,11 @@ fn table() -> Table {
                 (vip("fd02::1", 30082, Protocol::Udp), Refusal::Reject),
             ]
             .into(),
+            own_refused: [
+                vip("10.96.0.7", 80, Protocol::Tcp),
+                vip("fd00:96::7", 80, Protocol::Udp),
+            ]
+            .into(),
             admitted: [
                 (
                     vip("192.0.2.1", 80, Protocol::Tcp),
@@ -84,6 +89,10 @@ fn every_entry_names_address_protocol_and_port() {
         "elements = { sctp . 8080 : fd00:1:1::7 . 80 }",
         "elements = { 127.0.0.1 . udp . 53 : 10.1.1.8 . 5353 }",
         "elements = { fd02::1 . udp . 30082 : goto refuse }",
+        "elements = { 10.96.0.7 . tcp . 80 }",
+        "elements = { fd00:96::7 . udp . 80 }",
+        "iifname \"contiv0\" ip daddr 169.254.0.8 goto refuse",
+        "iifname \"contiv0\" ip6 daddr 64:ff9b:1::a9fe:8 goto refuse",
         "elements = { 192.0.2.1 . tcp . 80 . 203.0.113.0/24, 192.0.2.1 . tcp . 80 . 10.0.0.0/8 }",
         "ip daddr 10.96.0.1 tcp dport 443 dnat ip to jhash ip saddr . tcp sport mod 2 map { 0 : 172.30.0.1 . 6443, 1 : 172.30.0.2 . 6443 }",
         "elements = { fd02::2 }",
@@ -122,7 +131,7 @@ fn nft_takes_the_table_and_replaces_it() {
         output.status.success(),
         "as root, with nftables installed: {errors}"
     );
-    assert_eq!(said.matches("elements = ").count(), 13, "{said}");
+    assert_eq!(said.matches("elements = ").count(), 15, "{said}");
     assert!(
         said.contains("10.0.0.0/8") && said.contains("reject with tcp reset"),
         "{said}"
