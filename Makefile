@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .PHONY: help root cluster cluster-down test-cluster images build-static conformance demo test test-unit test-e2e test-dataplane lint fuzz bench bench-api bench-compiler bench-services clean distclean setup build
 
 # End-to-end tests, in order: what fails early explains what fails later.
-E2E_TESTS := charts harness admission connectivity cni networkpolicy cluster_network_policy services nodeports hostports endpoints chains lifecycle status writes
+E2E_TESTS := kube_proxy charts harness admission connectivity cni networkpolicy cluster_network_policy services nodeports hostports endpoints chains lifecycle status writes
 # Tests on a whole Kubernetes.
 CLUSTER_TESTS := k8s_cluster k8s_network
 E2E := target/debug/contiv-e2e

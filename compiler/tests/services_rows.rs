@@ -15,6 +15,7 @@ const KERNEL: &str = "node-daemon/src/host/nat/tests.rs";
 const REACH: &str = "kubectl-vpp/tests/services.rs";
 const LITERAL: &str = "kubectl-vpp/tests/services_literal.rs";
 const DATAPLANE: &str = "vpp-sim/tests/dataplane/main.rs";
+const KUBE_PROXY: &str = "e2e/tests/kube_proxy/main.rs";
 const E2E: &str = "e2e/tests/services.rs";
 const NODE_PORTS: &str = "e2e/tests/nodeports.rs";
 const HOST_PORTS: &str = "node-daemon/src/desired/host_ports/tests.rs";
@@ -33,6 +34,7 @@ const ROWS: [Row; 25] = [
         1,
         "cluster IPs per family, several ports, one port on TCP and UDP, the client's address, slices together",
         &[
+            (KUBE_PROXY, &["services_are_what_kube_proxys_own_code_says"]),
             (
                 COMPILED,
                 &[
@@ -53,6 +55,7 @@ const ROWS: [Row; 25] = [
         2,
         "headless Services and ExternalName have no dataplane; a type change adds and removes it",
         &[
+            (KUBE_PROXY, &["services_are_what_kube_proxys_own_code_says"]),
             (
                 COMPILED,
                 &[
@@ -99,6 +102,7 @@ const ROWS: [Row; 25] = [
         5,
         "load-balancer addresses by ipMode",
         &[
+            (KUBE_PROXY, &["services_are_what_kube_proxys_own_code_says"]),
             (COMPILED, &["row_5_load_balancer_addresses_by_ip_mode"]),
             (NODE, &["rows_5_and_6_external_and_load_balancer_addresses"]),
             (LITERAL, &["services_lead_where_kubernetes_says"]),
@@ -115,6 +119,7 @@ const ROWS: [Row; 25] = [
         6,
         "external IPs and their switch",
         &[
+            (KUBE_PROXY, &["services_are_what_kube_proxys_own_code_says"]),
             (COMPILED, &["row_6_external_ips_and_their_switch"]),
             (NODE, &["rows_5_and_6_external_and_load_balancer_addresses"]),
             (LITERAL, &["services_lead_where_kubernetes_says"]),
@@ -124,6 +129,7 @@ const ROWS: [Row; 25] = [
         7,
         "externalTrafficPolicy: Local keeps clients and drops elsewhere, pods and nodes have all backends",
         &[
+            (KUBE_PROXY, &["services_are_what_kube_proxys_own_code_says"]),
             (COMPILED, &["rows_7_and_8_traffic_policies"]),
             (
                 NODE,
@@ -144,6 +150,7 @@ const ROWS: [Row; 25] = [
         8,
         "internalTrafficPolicy: Local drops where there is none, for the node too",
         &[
+            (KUBE_PROXY, &["services_are_what_kube_proxys_own_code_says"]),
             (COMPILED, &["rows_7_and_8_traffic_policies"]),
             (NODE, &["row_8_internal_local_without_local_endpoint_drops"]),
             (BACKENDS, &["rows_8_and_9_drop_is_not_reject"]),
@@ -158,6 +165,7 @@ const ROWS: [Row; 25] = [
         9,
         "no endpoints at all: rejected",
         &[
+            (KUBE_PROXY, &["services_are_what_kube_proxys_own_code_says"]),
             (
                 COMPILED,
                 &["row_9_without_endpoints_the_frontends_stay_and_it_is_told"],
@@ -179,6 +187,7 @@ const ROWS: [Row; 25] = [
         10,
         "healthCheckNodePort",
         &[
+            (KUBE_PROXY, &["services_are_what_kube_proxys_own_code_says"]),
             (
                 COMPILED,
                 &["row_10_a_health_check_port_needs_a_load_balancer_and_local"],
@@ -194,6 +203,7 @@ const ROWS: [Row; 25] = [
         11,
         "session affinity and its timeout",
         &[
+            (KUBE_PROXY, &["services_are_what_kube_proxys_own_code_says"]),
             (COMPILED, &["row_11_affinity"]),
             (REACH, &["row_11_a_client_stays_with_one_of_all_backends"]),
             (
@@ -223,6 +233,7 @@ const ROWS: [Row; 25] = [
         12,
         "ready, else serving and terminating; for Cluster and Local apart",
         &[
+            (KUBE_PROXY, &["services_are_what_kube_proxys_own_code_says"]),
             (COMPILED, &["row_12_absent_conditions_mean_ready_and_serving"]),
             (
                 BACKENDS,
@@ -246,6 +257,7 @@ const ROWS: [Row; 25] = [
         14,
         "hints and trafficDistribution",
         &[
+            (KUBE_PROXY, &["services_are_what_kube_proxys_own_code_says"]),
             (COMPILED, &["row_14_hints_reach_the_nodes"]),
             (
                 BACKENDS,
@@ -275,6 +287,7 @@ const ROWS: [Row; 25] = [
         16,
         "families never mix",
         &[
+            (KUBE_PROXY, &["services_are_what_kube_proxys_own_code_says"]),
             (COMPILED, &["row_16_both_families_v4_first_and_fqdn_ignored"]),
             (
                 NODE,
@@ -336,6 +349,7 @@ const ROWS: [Row; 25] = [
         19,
         "named target ports that differ from slice to slice",
         &[
+            (KUBE_PROXY, &["services_are_what_kube_proxys_own_code_says"]),
             (COMPILED, &["row_19_named_target_ports_differ_per_slice"]),
             (REACH, &["row_19_a_named_port_is_each_pods_own"]),
         ],
@@ -344,6 +358,7 @@ const ROWS: [Row; 25] = [
         20,
         "loadBalancerSourceRanges",
         &[
+            (KUBE_PROXY, &["services_are_what_kube_proxys_own_code_says"]),
             (
                 COMPILED,
                 &[

@@ -2,7 +2,7 @@
 # Builds the programs the end-to-end tests run but this project did not write, at the versions their go.mod pins.
 #
 #   build.sh PROGRAM…     PROGRAM: etcd, kube-apiserver kube-controller-manager kube-scheduler kubelet kubectl,
-#                                  containerd containerd-shim-runc-v2 ctr, coredns, helm, cnitool bridge host-local loopback portmap
+#                                  containerd containerd-shim-runc-v2 ctr, coredns, helm, kube-proxy-answers, cnitool bridge host-local loopback portmap
 #
 # Prints one line per program on stdout: its path. Progress goes to stderr. A program is built once and kept in a cache
 # (CONTIV_CACHE, by default ~/.cache/contiv-vpp/third-party) under a hash of everything that decides what it is: the module's files,
@@ -54,6 +54,7 @@ describe() {
         ;;
     coredns) module=coredns package=. about="the cluster's name server: about a minute on 2 cores, only the first time" ;;
     etcd) module=etcd package=go.etcd.io/etcd/server/v3 about="the API server's store: about half a minute" ;;
+    kube-proxy-answers) module=kube-proxy package=. about="asks kube-proxy's code what Services come to: about a minute on 2 cores, only the first time" ;;
     helm) module=helm package=helm.sh/helm/v4/cmd/helm about='renders and checks the charts: about 2 minutes on 2 cores, only the first time' ;;
     cnitool) module=cni package=github.com/containernetworking/cni/cnitool about='drives CNI plugins as a container runtime would: some seconds' ;;
     bridge) module=cni package=github.com/containernetworking/plugins/plugins/main/bridge about='CNI reference plugin, for comparison in the bench: some seconds' ;;
