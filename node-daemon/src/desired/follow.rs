@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crds::VppServiceSliceSpec;
 use crds::net::{Cidr, Protocol};
 
+use super::policy;
 use super::service::{self, Surroundings};
 use super::{Desired, Inputs};
 use crate::cluster::{by_service, namespace_of, object_key};
@@ -151,6 +152,10 @@ impl ServiceIndex {
         if !before.clone().all(|(_, slice)| alone(self, slice)) {
             return None;
         }
+        let both = moved.iter().flat_map(|(key, old)| old.iter().chain(now.get(key)));
+        let touched: BTreeSet<IpAddr> = both
+            .flat_map(|slice| slice.backends.iter().map(|backend| backend.address))
+            .collect();
         for (key, old) in moved {
             if let Some(old) = old {
                 self.remove(key, old);
@@ -164,6 +169,9 @@ impl ServiceIndex {
             .iter()
             .filter_map(|key| Some((key.as_str(), &**now.get(key)?)));
         if !after.clone().all(|(_, slice)| alone(self, slice)) {
+            return None;
+        }
+        if !policy::reach_themselves(inputs, &touched, |address| self.lists(address), desired) {
             return None;
         }
         let part = |slices| {

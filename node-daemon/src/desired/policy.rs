@@ -97,7 +97,7 @@ pub(super) fn add(
         };
         let mut lists = bounded(lists, pod, out);
         if !open && pod.attachment.addresses.iter().any(|a| backends.contains(a)) {
-            let tag = format!("{SELF_ACL}{}", pod.attachment.id());
+            let tag = self_tag(pod);
             let rules = pod.attachment.addresses.iter().map(|&address| {
                 let host = Cidr::host(address);
                 whole(Action::Reflect, host, host)
@@ -114,6 +114,35 @@ pub(super) fn add(
             Object::AclBinding(lists),
         );
     }
+}
+
+fn self_tag(pod: &LocalPod<'_>) -> String {
+    format!("{SELF_ACL}{}", pod.attachment.id())
+}
+
+/// Whether isolated pods of which one of the addresses has `moved` into or out of Services' backends have in `desired` what they
+/// must: they speak to themselves by their Service only while they stand behind one.
+pub(super) fn reach_themselves(
+    inputs: &Inputs<'_>,
+    moved: &BTreeSet<IpAddr>,
+    listed: impl Fn(&IpAddr) -> bool,
+    desired: &Desired,
+) -> bool {
+    let pods = inputs.pods();
+    let mut touched = pods.iter().filter(|pod| {
+        pod.attachment
+            .addresses
+            .iter()
+            .any(|address| moved.contains(address))
+    });
+    touched.all(|pod| {
+        // What is to be said of them was said when everything was computed.
+        let mut said = Desired::default();
+        let mut open = |direction| policy_set(inputs, pod, direction, &mut said).is_open();
+        let isolated = !(open(Direction::Ingress) && open(Direction::Egress));
+        let wanted = isolated && pod.attachment.addresses.iter().any(&listed);
+        desired.objects.contains_key(&Key::Acl(self_tag(pod))) == wanted
+    })
 }
 
 /// Addresses of this node's pods that stand behind a Service.

@@ -2,6 +2,7 @@
 
 use crds::Backend;
 use crds::service_slice::{Frontend, FrontendKind, ServicePort, TrafficPolicy};
+use crds::vpp_config::PodBinding;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -128,8 +129,17 @@ fn sorted(mut desired: Desired) -> Desired {
 }
 
 /// Lets the changes happen, some at a time; returns how many of the rounds were followed.
-fn check(rounds: Vec<Vec<Change>>) -> Result<usize, TestCaseError> {
+fn check(rounds: Vec<Vec<Change>>, cnat_v1: bool) -> Result<usize, TestCaseError> {
     let mut world = World::new();
+    world.local.cnat_v1 = cnat_v1;
+    // Pods that the Services' endpoints may be: one isolated, one not.
+    let ingress = world.isolated(vec![]);
+    let isolated = PodBinding {
+        ingress,
+        ..PodBinding::default()
+    };
+    world.pod("isolated", 1, isolated);
+    world.pod("open", 2, PodBinding::default());
     let mut desired = world.desired();
     let mut index = ServiceIndex::new(&world.inputs());
     let mut followed = 0;
@@ -176,14 +186,16 @@ proptest! {
 
     #[test]
     fn following_contested_services_equals_computing_everything(
-        rounds in vec(vec(change(true), 1..3), 1..12)
+        rounds in vec(vec(change(true), 1..3), 1..12), cnat_v1 in any::<bool>()
     ) {
-        check(rounds)?;
+        check(rounds, cnat_v1)?;
     }
 
     #[test]
-    fn following_services_apart_equals_computing_everything(rounds in vec(vec(change(false), 1..3), 1..12)) {
-        check(rounds)?;
+    fn following_services_apart_equals_computing_everything(
+        rounds in vec(vec(change(false), 1..3), 1..12), cnat_v1 in any::<bool>()
+    ) {
+        check(rounds, cnat_v1)?;
     }
 }
 
