@@ -12,6 +12,8 @@
 //!
 //! The kernel, which owns the node's addresses, turns the last two into the former: see [`crate::host::nat`].
 
+mod outside;
+mod source_nat;
 mod stand_ins;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,16 +22,14 @@ use std::time::Duration;
 
 use crds::net::{Cidr, Protocol};
 use crds::service_slice::{Frontend, FrontendKind, ServicePort, TrafficPolicy};
-use crds::vpp_config::TransportMode;
 use crds::{Backend, VppServiceSliceSpec};
 
 use super::service_backends::{Choice, Fate, Place, Target};
 use super::{Affinity, Desired, Inputs};
-use crate::addressing;
-use crate::cluster::{ServiceSlices, of_family};
-use crate::host::nat::Refusal;
-use crate::objects::{Area, CnatRole, Key, Link, Object, Path, SnatAddresses, Translation, Vip};
+use crate::cluster::ServiceSlices;
+use crate::objects::{Area, Key, Link, Object, Path, Translation, Vip};
 
+pub(super) use source_nat::snat_addresses;
 pub use stand_ins::{ends_in_vpp, is_stand_in, kept, node_ports, refusing, stands_for_none};
 
 pub(super) fn add(inputs: &Inputs<'_>, out: &mut Desired) {
@@ -39,8 +39,8 @@ pub(super) fn add(inputs: &Inputs<'_>, out: &mut Desired) {
         }
         return;
     }
-    add_source_nat(inputs, out);
-    add_features(inputs, out);
+    source_nat::add(inputs, out);
+    source_nat::add_features(inputs, out);
     let pods = pod_prefixes(inputs);
     let surroundings = Surroundings::new(&pods, out);
     add_services(inputs, surroundings, &inputs.cluster.services(), out);
@@ -112,85 +112,6 @@ pub(super) fn add_services(
     adder.finish();
 }
 
-/// Addresses that stand in for clients: one to which replies find back through cnat. That is the uplink's where cnat is
-/// on it, else the gateway's, which all nodes reach by the tunnels.
-pub(super) fn snat_addresses(inputs: &Inputs<'_>) -> [Option<IpAddr>; 2] {
-    let underlay = match inputs.spec.transport.mode {
-        TransportMode::None => inputs.local.tunnel_endpoints(),
-        TransportMode::Vxlan => Vec::new(),
-    };
-    let gateways: Vec<IpAddr> = addressing::gateways(inputs.spec).collect();
-    [false, true].map(|ipv6| of_family(&underlay, ipv6).or_else(|| of_family(&gateways, ipv6)))
-}
-
-/// Pods keep their address towards pods and nodes. Excluded are destinations, so other nodes' prefixes as well.
-fn add_source_nat(inputs: &Inputs<'_>, out: &mut Desired) {
-    let mut addresses = SnatAddresses { v4: None, v6: None };
-    for address in snat_addresses(inputs).into_iter().flatten() {
-        match address {
-            IpAddr::V4(a) => addresses.v4 = Some(a),
-            IpAddr::V6(a) => addresses.v6 = Some(a),
-        }
-    }
-    if addresses.v4.is_none() && addresses.v6.is_none() {
-        out.pend(
-            Area::Services,
-            "the node has neither pod prefixes nor an uplink address".to_owned(),
-        );
-        return;
-    }
-    out.put(Key::CnatSnat, Object::CnatSnat(addresses));
-    let node = &inputs.spec.node;
-    let mut excluded: Vec<Cidr> = node.pod_cidrs.clone();
-    excluded.extend(node.addresses.iter().map(|&a| Cidr::host(a)));
-    excluded.extend(inputs.local.tunnel_endpoints().into_iter().map(Cidr::host));
-    if inputs.local.host_interface.is_some() {
-        excluded.extend([false, true].map(|ipv6| Cidr::host(stand_ins::refusing(ipv6))));
-    }
-    for peer in inputs.cluster.peers_of(&inputs.local.node).into_values() {
-        excluded.extend(&peer.pod_cidrs);
-        excluded.extend(
-            peer.addresses
-                .iter()
-                .chain(&peer.tunnel_endpoints)
-                .map(|&a| Cidr::host(a)),
-        );
-    }
-    for prefix in excluded {
-        out.put(Key::CnatExclude(prefix), Object::Present);
-    }
-}
-
-/// cnat on pods', host's and the transport's interfaces. On functions' and hops' nothing is translated: a function between
-/// would see the two directions of a connection under different addresses.
-fn add_features(inputs: &Inputs<'_>, out: &mut Desired) {
-    if !out.objects.contains_key(&Key::CnatSnat) {
-        return;
-    }
-    let transport = [inputs.spec.transport.vni, inputs.spec.transport.vni + 1];
-    let roles: Vec<(Link, CnatRole)> = out
-        .objects
-        .keys()
-        .filter_map(|key| match key {
-            Key::Interface(link @ Link::Pod(_)) => Some((link.clone(), CnatRole::Pod)),
-            Key::Interface(Link::Host) => Some((Link::Host, CnatRole::Host)),
-            Key::Interface(link @ Link::Tunnel(id)) if transport.contains(&id.vni) => {
-                Some((link.clone(), CnatRole::Underlay))
-            }
-            Key::Interface(Link::Uplink) if inputs.spec.transport.mode == TransportMode::None => {
-                Some((Link::Uplink, CnatRole::Underlay))
-            }
-            Key::Interface(link @ (Link::Function(..) | Link::Tunnel(_))) if inputs.local.cnat_v1 => {
-                Some((link.clone(), CnatRole::Passage))
-            }
-            _ => None,
-        })
-        .collect();
-    for (link, role) in roles {
-        out.put(Key::CnatFeature(link), Object::CnatFeature(role));
-    }
-}
-
 /// Turns Services into objects and into what the node's own side needs.
 struct Adder<'a, 'o> {
     inputs: &'a Inputs<'a>,
@@ -202,9 +123,6 @@ struct Adder<'a, 'o> {
     stand_ins: BTreeMap<(String, u16, Protocol, bool, bool), Target>,
     sctp: BTreeSet<String>,
 }
-
-/// How many numbers are tried for a port without node port.
-const ATTEMPTS: u16 = 64;
 
 impl Adder<'_, '_> {
     /// A Service of which a slice is on its way keeps what it has: half of its backends would look like the loss of
@@ -466,146 +384,6 @@ impl Adder<'_, '_> {
                 self.out.host.nat.own_refused.insert(vip);
                 // What else is asked of the address is VPP's to answer.
                 self.out.host.vips.insert(vip.address);
-            }
-        }
-    }
-
-    /// Where in VPP a port has these backends, those of a policy and family, for clients that the kernel hands over.
-    fn stand_in(
-        &mut self,
-        name: &str,
-        first: &VppServiceSliceSpec,
-        port: &ServicePort,
-        (policy, ipv6): (TrafficPolicy, bool),
-        backends: &[Target],
-    ) -> Option<Target> {
-        if let Some(number) = port.node_port {
-            return Some((node_ports(policy, ipv6), number));
-        }
-        let of_family = |frontend: &&Frontend| {
-            frontend.kind == FrontendKind::ClusterIp && frontend.address.is_ipv6() == ipv6
-        };
-        if policy.is_cluster()
-            && first.internal_traffic_policy.is_cluster()
-            && let Some(cluster_ip) = first.frontends.iter().find(of_family)
-        {
-            return Some((cluster_ip.address, port.port));
-        }
-        let known = (
-            name.to_owned(),
-            port.port,
-            port.protocol,
-            policy.is_cluster(),
-            ipv6,
-        );
-        if let Some(target) = self.stand_ins.get(&known) {
-            return Some(*target);
-        }
-        let affinity = affinity_of(name, first, port);
-        let target = (0..ATTEMPTS)
-            .map(|attempt| stand_ins::without_node_port(name, port, policy, ipv6, attempt))
-            .find(|&(address, number)| {
-                let key = Key::Translation(vip(address, port, number));
-                !self.out.objects.contains_key(&key)
-            })?;
-        self.translate(
-            name,
-            vip(target.0, port, target.1),
-            backends.to_vec(),
-            affinity.as_ref(),
-        );
-        self.stand_ins.insert(known, target);
-        Some(target)
-    }
-
-    /// What the kernel does with packets from outside to an address: hands them to VPP, or refuses them.
-    fn add_entry(
-        &mut self,
-        name: &str,
-        first: &VppServiceSliceSpec,
-        vip: Vip,
-        port: &ServicePort,
-        choice: &Choice,
-    ) {
-        let policy = first.external_traffic_policy;
-        let ipv6 = vip.address.is_ipv6();
-        let nat = &mut self.out.host.nat;
-        if nat.entries.contains_key(&vip) || nat.refused.contains_key(&vip) {
-            self.pend(format!("service {name}: {vip} is another Service's"));
-            return;
-        }
-        match choice.fate(policy) {
-            Fate::Drop => {
-                nat.refused.insert(vip, Refusal::Drop);
-            }
-            Fate::Reject => {
-                nat.refused.insert(vip, Refusal::Reject);
-            }
-            Fate::To(backends) => {
-                let Some(target) = self.stand_in(name, first, port, (policy, ipv6), &backends) else {
-                    self.out.host.nat.refused.insert(vip, Refusal::Drop);
-                    self.pend(format!(
-                        "service {name}: {vip} is closed to clients outside, there is no number left to stand for it"
-                    ));
-                    return;
-                };
-                self.out.host.nat.entries.insert(vip, target);
-                if policy == TrafficPolicy::Local && self.surroundings.uplink_serves {
-                    self.pend(format!(
-                        "service {name}: clients that enter by VPP's uplink reach all backends of {vip}, not this \
-                         node's alone: externalTrafficPolicy Local holds for those that enter by the node's kernel"
-                    ));
-                }
-                if policy == TrafficPolicy::Local && self.inputs.local.replies_stray(ipv6) {
-                    self.pend(format!(
-                        "service {name}: replies of {vip} leave by VPP's uplink, not by the interface where requests \
-                         enter: externalTrafficPolicy Local needs a node without --uplink-gateway"
-                    ));
-                }
-            }
-        }
-    }
-
-    fn add_node_ports(&mut self, name: &str, slices: &ServiceSlices<'_>) {
-        let first = slices.first;
-        let addresses = self.inputs.spec.node.addresses.clone();
-        for (index, port) in first.ports.iter().enumerate() {
-            let Some(number) = port.node_port else { continue };
-            let affinity = affinity_of(name, first, port);
-            let affinity = affinity.as_ref();
-            for ipv6 in [false, true] {
-                let of_family = |frontend: &Frontend| {
-                    frontend.kind == FrontendKind::ClusterIp && frontend.address.is_ipv6() == ipv6
-                };
-                if !first.frontends.iter().any(of_family) || !self.carries(name, port, ipv6) {
-                    continue;
-                }
-                let choice = self.choose(slices, index, ipv6);
-                let stand_in = vip(node_ports(TrafficPolicy::Cluster, ipv6), port, number);
-                if let Fate::To(backends) = choice.fate(TrafficPolicy::Cluster) {
-                    self.translate(name, stand_in, backends, affinity);
-                }
-                if first.external_traffic_policy == TrafficPolicy::Local
-                    && let Fate::To(backends) = choice.fate(TrafficPolicy::Local)
-                {
-                    let stand_in = vip(node_ports(TrafficPolicy::Local, ipv6), port, number);
-                    self.translate(name, stand_in, backends, affinity);
-                }
-                for &address in addresses.iter().filter(|address| address.is_ipv6() == ipv6) {
-                    let on_node = vip(address, port, number);
-                    match choice.fate(TrafficPolicy::Cluster) {
-                        Fate::Reject => self.refuse_port(name, on_node, Path::Unreachable, affinity),
-                        Fate::Drop => self.refuse_port(name, on_node, Path::Drop, affinity),
-                        Fate::To(_) => {}
-                    }
-                    if let Fate::To(backends) = choice.fate(TrafficPolicy::Cluster)
-                        && self.translate(name, on_node, backends, affinity)
-                    {
-                        let target = (stand_in.address, stand_in.port);
-                        self.out.host.nat.own.insert(on_node, vec![target]);
-                    }
-                    self.add_entry(name, first, on_node, port, &choice);
-                }
             }
         }
     }

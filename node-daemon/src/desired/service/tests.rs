@@ -3,11 +3,13 @@
 use crds::cnf::{InterfaceKind, InterfaceRole};
 use crds::net::Cidr;
 use crds::service_slice::{Frontend, FrontendKind, ServicePort, TrafficPolicy};
-use crds::vpp_config::{FunctionInterface, PodBinding};
+use crds::vpp_config::{FunctionInterface, PodBinding, TransportMode};
 use crds::{Backend, VppServiceSliceSpec};
 
 use super::*;
 use crate::desired::tests::{World, backend, cidr};
+use crate::host::nat::Refusal;
+use crate::objects::CnatRole;
 
 /// A Service with both families, port 80, and a backend on each node.
 fn web() -> VppServiceSliceSpec {
