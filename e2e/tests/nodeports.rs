@@ -165,6 +165,13 @@ async fn a_node_port_without_endpoints_refuses_at_once(cluster: &mut Cluster) ->
     wait_answers(cluster, "outside", Probe::udp(address, 30053), &["web-1"], None).await
 }
 
+/// Sets fields of `web`'s spec.
+async fn specify(cluster: &Cluster, fields: &str) -> Result<String> {
+    let patch = format!(r#"{{"spec":{{{fields}}}}}"#);
+    let patch = ["patch", "service", "web", "--type=merge", "-p", &patch];
+    cluster.kubectl().run(&patch).await
+}
+
 /// Gives `web` a load balancer's address, and clients outside a way to it over node 1, as a balancer does that announces it
 /// from there.
 async fn balance(cluster: &Cluster) -> Result<IpAddr> {
@@ -218,14 +225,7 @@ async fn a_load_balancer_address_without_node_ports(cluster: &mut Cluster) -> Re
     let vip = balance(cluster).await?;
     let both = ["web-1", "web-2"];
     wait_answers(cluster, "outside", Probe::tcp(vip, 8000), &both, None).await?;
-    let set = async |cluster: &Cluster, policies: &str| {
-        let patch = format!(r#"{{"spec":{{{policies}}}}}"#);
-        cluster
-            .kubectl()
-            .run(&["patch", "service", "web", "--type=merge", "-p", &patch])
-            .await
-    };
-    set(cluster, r#""externalTrafficPolicy":"Local""#).await?;
+    specify(cluster, r#""externalTrafficPolicy":"Local""#).await?;
     let outside = [GATEWAY4.into()];
     for probe in [Probe::tcp(vip, 8000), Probe::udp(vip, 53)] {
         wait_answers(cluster, "outside", probe.clone(), &["web-1"], Some(&outside)).await?;
@@ -238,7 +238,7 @@ async fn a_load_balancer_address_without_node_ports(cluster: &mut Cluster) -> Re
     cluster
         .wait_error("outside", Probe::tcp(vip, 8000), "timeout")
         .await?;
-    set(
+    specify(
         cluster,
         r#""externalTrafficPolicy":"Cluster","internalTrafficPolicy":"Local""#,
     )
@@ -260,10 +260,8 @@ async fn a_load_balancer_address_and_its_source_ranges(cluster: &mut Cluster) ->
     wait_answers(cluster, "client", Probe::tcp(vip, 8000), &both, None).await?;
     wait_answers(cluster, "node/1", Probe::tcp(vip, 8000), &both, None).await?;
 
-    let ranges = |ranges: &str| format!(r#"{{"spec":{{"loadBalancerSourceRanges":{ranges}}}}}"#);
-    let set = async |cluster: &Cluster, text: &str| {
-        let patch = ["patch", "service", "web", "--type=merge", "-p", &ranges(text)];
-        cluster.kubectl().run(&patch).await
+    let set = async |cluster: &Cluster, ranges: &str| {
+        specify(cluster, &format!(r#""loadBalancerSourceRanges":{ranges}"#)).await
     };
     set(cluster, r#"["198.51.100.0/24"]"#).await?;
     for from in ["outside", "client", "node/1"] {

@@ -201,8 +201,11 @@ async fn client_ip_affinity_ends_after_its_timeout(cluster: &mut Cluster) -> Res
         "all clients have one backend",
         Duration::from_secs(20),
         async || {
-            let now = servers(cluster).await.unwrap_or_default();
-            let same = !now.is_empty() && now == std::mem::replace(&mut last, now.clone());
+            let now = match servers(cluster).await {
+                Ok(now) => now,
+                Err(error) => return Ok(Err(error.to_string())),
+            };
+            let same = now == std::mem::replace(&mut last, now.clone());
             Ok(expect(same, || format!("{now:?}")))
         },
     )

@@ -158,6 +158,19 @@ impl<'a> ServiceSlices<'a> {
         self.all.iter().flat_map(|slice| &slice.backends)
     }
 
+    /// Those of them that serve one of its ports in one family, with the port's number on each.
+    pub fn backends_of(&self, port: usize, ipv6: bool) -> Vec<(&'a Backend, u16)> {
+        let of_family = self
+            .backends()
+            .filter(|backend| backend.address.is_ipv6() == ipv6);
+        of_family
+            .filter_map(|backend| {
+                let number = backend.ports.get(port).copied().filter(|number| *number != 0)?;
+                Some((backend, number))
+            })
+            .collect()
+    }
+
     /// When the newest change of the Service's endpoints began (RFC 3339), if its writer said so.
     pub fn triggered(&self) -> Option<&'a str> {
         self.all

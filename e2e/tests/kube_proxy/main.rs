@@ -14,8 +14,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 
 use compiler::{Cluster, Settings, compile, k8s};
+use crds::VppServiceSliceSpec;
 use crds::service_slice::{FrontendKind, TrafficPolicy};
-use crds::{Backend, VppServiceSliceSpec};
 use node_daemon::cluster::{ServiceSlices, by_service};
 use node_daemon::desired::service_backends::{Choice, Fate, Place};
 use proptest::test_runner::TestRunner;
@@ -108,28 +108,20 @@ fn differences(ours: &ServiceSlices<'_>, port: &Port, place: Place<'_>) -> Vec<S
             .filter(|address| address.is_ipv6() == ipv6)
             .collect()
     };
-    let of_family = |all: &BTreeSet<IpAddr>| -> BTreeSet<IpAddr> {
-        all.iter()
-            .copied()
-            .filter(|address| address.is_ipv6() == ipv6)
-            .collect()
-    };
     same(
         "cluster IP",
         format!("{:?}", addresses(FrontendKind::ClusterIp)),
         format!("{:?}", BTreeSet::from([port.cluster_ip])),
     );
-    let external = of_family(&port.external_ips);
     same(
         "external IPs",
         format!("{:?}", addresses(FrontendKind::ExternalIp)),
-        format!("{external:?}"),
+        format!("{:?}", port.external_ips),
     );
-    let balanced = of_family(&port.load_balancer_ips);
     same(
         "load balancer",
         format!("{:?}", addresses(FrontendKind::LoadBalancer)),
-        format!("{balanced:?}"),
+        format!("{:?}", port.load_balancer_ips),
     );
     let local = |policy: TrafficPolicy| policy == TrafficPolicy::Local;
     same(
@@ -177,17 +169,7 @@ fn differences(ours: &ServiceSlices<'_>, port: &Port, place: Place<'_>) -> Vec<S
         first.ports[index].node_port.unwrap_or(0).to_string(),
         port.node_port.to_string(),
     );
-    let backends: Vec<(&Backend, u16)> = ours
-        .backends()
-        .filter(|backend| backend.address.is_ipv6() == ipv6)
-        .filter_map(|backend| {
-            Some((
-                backend,
-                backend.ports.get(index).copied().filter(|port| *port != 0)?,
-            ))
-        })
-        .collect();
-    let choice = Choice::new(&backends, place);
+    let choice = Choice::new(&ours.backends_of(index, ipv6), place);
     // Of the iptables and nftables proxiers: with endpoints anywhere, but none that may be used, packets are dropped.
     let meant = |endpoints: &BTreeSet<SocketAddr>| {
         if !endpoints.is_empty() {

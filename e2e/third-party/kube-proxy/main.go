@@ -5,7 +5,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"sort"
 
@@ -75,38 +74,25 @@ func ask(question question, family v1.IPFamily) []port {
 		if service.SessionAffinityType() == v1.ServiceAffinityClientIP {
 			affinity = service.StickyMaxAgeSeconds()
 		}
-		ranges := []string{}
-		for _, each := range service.LoadBalancerSourceRanges() {
-			ranges = append(ranges, each.String())
-		}
-		sort.Strings(ranges)
 		found = append(found, port{
 			Family: string(family), Name: name.Port, Protocol: string(service.Protocol()),
 			ClusterIP: service.ClusterIP().String(), Port: service.Port(),
 			NodePort: service.NodePort(), HealthCheckNodePort: service.HealthCheckNodePort(),
 			AffinitySeconds: affinity,
-			ExternalIPs:     texts(service.ExternalIPs()), LoadBalancerIPs: texts(service.LoadBalancerVIPs()), Ranges: ranges,
+			ExternalIPs:     texts(service.ExternalIPs()), LoadBalancerIPs: texts(service.LoadBalancerVIPs()),
+			Ranges:        texts(service.LoadBalancerSourceRanges()),
 			InternalLocal: service.InternalPolicyLocal(), ExternalLocal: service.ExternalPolicyLocal(),
 			UsesCluster: service.UsesClusterEndpoints(), UsesLocal: service.UsesLocalEndpoints(),
-			HasAnyEndpoint: any, Cluster: names(cluster), Local: names(local),
+			HasAnyEndpoint: any, Cluster: texts(cluster), Local: texts(local),
 		})
 	}
 	return found
 }
 
-func texts(addresses []net.IP) []string {
+func texts[T fmt.Stringer](things []T) []string {
 	all := []string{}
-	for _, address := range addresses {
-		all = append(all, address.String())
-	}
-	sort.Strings(all)
-	return all
-}
-
-func names(endpoints []proxy.Endpoint) []string {
-	all := []string{}
-	for _, endpoint := range endpoints {
-		all = append(all, endpoint.String())
+	for _, thing := range things {
+		all = append(all, thing.String())
 	}
 	sort.Strings(all)
 	return all

@@ -128,7 +128,7 @@ impl Kernel {
             ));
         }
         if hook == Hook::Tap && packet.dst == refusing(packet.dst.is_ipv6()) {
-            return Verdict::Rejected("the node's kernel rejects it".to_owned());
+            return rejected();
         }
         let Some(vip) = vip(&packet).filter(|_| hook != Hook::Tap) else {
             return self.leave(hook, packet, packet, false);
@@ -144,11 +144,11 @@ impl Kernel {
         {
             return match refusal {
                 Refusal::Drop => Verdict::Dropped("the node's kernel drops it".to_owned()),
-                Refusal::Reject => Verdict::Rejected("the node's kernel rejects it".to_owned()),
+                Refusal::Reject => rejected(),
             };
         }
         if hook == Hook::Process && rules.own_refused.contains(&vip) {
-            return Verdict::Rejected("the node's kernel rejects it".to_owned());
+            return rejected();
         }
         // Of several targets the kernel takes one by a hash of the client's address and port: here by the port alone,
         // so that all of them are met.
@@ -192,6 +192,10 @@ impl Kernel {
             Verdict::Away(packet)
         }
     }
+}
+
+fn rejected() -> Verdict {
+    Verdict::Rejected("the node's kernel rejects it".to_owned())
 }
 
 /// Without what does not tell connections apart.

@@ -8,7 +8,7 @@ use crds::service_slice::{FrontendKind, TrafficPolicy};
 use crds::{VppConfig, VppServiceSlice, VppServiceSliceSpec};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
-use node_daemon::cluster::{by_service, object_key};
+use node_daemon::cluster::{ServiceSlices, by_service, object_key};
 use node_daemon::desired::service_backends::{Choice, Fate, Place};
 use serde::Serialize;
 
@@ -151,15 +151,11 @@ pub fn views(services: &[Service], slices: &[VppServiceSlice], configs: &[VppCon
                     view.external_traffic_policy = first.external_traffic_policy;
                     view.affinity_seconds = first.affinity_seconds;
                     view.frontends = frontends(first);
-                    let all: Vec<_> = found.backends().collect();
-                    view.backends = all.iter().map(|each| backend(each)).collect();
+                    view.backends = found.backends().map(backend).collect();
                     view.note = found
                         .missing
                         .map(|number| format!("slice {number} is being written: nodes keep what they have"));
-                    view.nodes = configs
-                        .iter()
-                        .map(|config| node(config, &view, first, &all))
-                        .collect();
+                    view.nodes = configs.iter().map(|config| node(config, &view, found)).collect();
                     view.nodes.sort_by(|a, b| a.node.cmp(&b.node));
                 }
             }
@@ -232,7 +228,7 @@ fn backend(backend: &crds::Backend) -> Backend {
     }
 }
 
-fn node(config: &VppConfig, view: &View, first: &VppServiceSliceSpec, backends: &[&crds::Backend]) -> Node {
+fn node(config: &VppConfig, view: &View, slices: &ServiceSlices<'_>) -> Node {
     let name = config.name_any();
     let mut conditions = config.status.iter().flat_map(|status| &status.conditions);
     let condition = conditions.find(|condition| condition.type_ == SERVICES_APPLIED);
@@ -276,12 +272,9 @@ fn node(config: &VppConfig, view: &View, first: &VppServiceSliceSpec, backends: 
     };
     let mut led = Vec::new();
     for ipv6 in [false, true] {
-        let first_port: Vec<(&crds::Backend, u16)> = backends
-            .iter()
-            .filter(|backend| backend.address.is_ipv6() == ipv6)
-            .filter_map(|backend| Some((*backend, *backend.ports.first().filter(|port| **port != 0)?)))
-            .collect();
-        if let Fate::To(targets) = Choice::new(&first_port, place).fate(first.internal_traffic_policy) {
+        let first_port = slices.backends_of(0, ipv6);
+        if let Fate::To(targets) = Choice::new(&first_port, place).fate(slices.first.internal_traffic_policy)
+        {
             led.extend(targets.into_iter().map(SocketAddr::from));
         }
     }

@@ -204,9 +204,10 @@ impl Agent {
             self.affinities.fault = None;
             return;
         }
-        let (Some(vpp), true) = (self.vpp.clone(), self.read && now >= self.affinities.next_look) else {
+        if !self.read || now < self.affinities.next_look {
             return;
-        };
+        }
+        let Some(vpp) = self.vpp.clone() else { return };
         let timeouts = self.desired.affinities.values().map(|affinity| affinity.timeout);
         let pause = (timeouts.min().unwrap_or(LATE) / PARTS).clamp(SOON, LATE);
         self.affinities.next_look = now + pause;
@@ -243,18 +244,17 @@ impl Agent {
         let Some(recent) = self.affinities.counted().await else {
             return;
         };
-        for port in ended {
-            let vips: Vec<&Vip> = wanted
-                .iter()
-                .filter(|(vip, affinity)| {
-                    affinity.port == *port && self.state.handles.translations.contains_key(vip)
-                })
-                .map(|(vip, _)| vip)
-                .collect();
+        let mut by_port: BTreeMap<&Arc<str>, Vec<&Vip>> = BTreeMap::new();
+        for (vip, affinity) in wanted {
+            if ended.contains(&affinity.port) && self.state.handles.translations.contains_key(vip) {
+                by_port.entry(&affinity.port).or_default().push(vip);
+            }
+        }
+        for (port, vips) in by_port {
             let handles = &self.state.handles;
             let is_used =
-                |vip: &&&Vip| connected.contains(**vip) || recent.of(handles, vip) != flows.of(handles, vip);
-            if vips.iter().any(|vip| is_used(&vip)) {
+                |vip: &Vip| connected.contains(vip) || recent.of(handles, vip) != flows.of(handles, vip);
+            if vips.iter().any(|vip| is_used(vip)) {
                 self.affinities.postpone(port, later);
                 continue;
             }

@@ -125,13 +125,13 @@ impl ServiceIndex {
         }
         let now = &inputs.cluster.services;
         let of = |key: &str, slice: &VppServiceSliceSpec| object_key(namespace_of(key), &slice.service);
-        let names: BTreeSet<String> = moved
-            .iter()
-            .flat_map(|(key, old)| {
-                let both = old.iter().chain(now.get(key));
-                both.map(move |slice| of(key, slice))
+        let both = || {
+            moved.iter().flat_map(|(key, old)| {
+                let slices = old.iter().chain(now.get(key));
+                slices.map(move |slice| (key, slice))
             })
-            .collect();
+        };
+        let names: BTreeSet<String> = both().map(|(key, slice)| of(key, slice)).collect();
         let keys = |index: &Self| -> Vec<String> {
             let found = names.iter().filter_map(|name| index.slices.get(name));
             found.flatten().cloned().collect()
@@ -152,9 +152,8 @@ impl ServiceIndex {
         if !before.clone().all(|(_, slice)| alone(self, slice)) {
             return None;
         }
-        let both = moved.iter().flat_map(|(key, old)| old.iter().chain(now.get(key)));
-        let touched: BTreeSet<IpAddr> = both
-            .flat_map(|slice| slice.backends.iter().map(|backend| backend.address))
+        let touched: BTreeSet<IpAddr> = both()
+            .flat_map(|(_, slice)| slice.backends.iter().map(|backend| backend.address))
             .collect();
         for (key, old) in moved {
             if let Some(old) = old {

@@ -20,9 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crds::VppServiceSliceSpec;
 use crds::net::{Cidr, Protocol};
 use crds::service_slice::{Frontend, FrontendKind, ServicePort, TrafficPolicy};
-use crds::{Backend, VppServiceSliceSpec};
 
 use super::service_backends::{Choice, Fate, Place, Target};
 use super::{Affinity, Desired, Inputs};
@@ -164,15 +164,7 @@ impl Adder<'_, '_> {
             node: &self.inputs.local.node,
             zone: self.inputs.spec.node.zone.as_deref(),
         };
-        let backends: Vec<(&Backend, u16)> = slices
-            .backends()
-            .filter(|backend| backend.address.is_ipv6() == ipv6)
-            .filter_map(|backend| {
-                let port = backend.ports.get(index).copied().filter(|port| *port != 0)?;
-                Some((backend, port))
-            })
-            .collect();
-        Choice::new(&backends, place)
+        Choice::new(&slices.backends_of(index, ipv6), place)
     }
 
     /// Whether the port can be carried at all in a family: cnat makes sessions of SCTP in IPv6 too, but rewrites it in

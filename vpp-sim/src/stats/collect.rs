@@ -68,11 +68,8 @@ impl Snapshot {
             }
         }
         for (id, opened) in vpp.cnat_opened() {
-            let at = id as usize;
-            if snapshot.translated.len() <= at {
-                snapshot.translated.resize(at + 1, (0, 0));
-            }
-            snapshot.translated[at] = opened;
+            snapshot.translated.resize(id as usize + 1, (0, 0));
+            snapshot.translated[id as usize] = opened;
         }
         snapshot
     }
