@@ -4,8 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use prometheus_client::registry::Registry;
 use runtime::{Admin, Readiness, Tasks, heartbeat};
 use tokio::sync::{Notify, mpsc, watch as latest};
@@ -41,7 +39,7 @@ const QUEUE: usize = 4096;
 pub enum RunError {
     /// No way to the API server is configured.
     #[error("API server: {0}")]
-    Kubernetes(String),
+    Kubernetes(#[from] runtime::client::Error),
     /// The uplink's settings.
     #[error(transparent)]
     Uplink(#[from] UplinkFileError),
@@ -75,7 +73,7 @@ pub async fn run(config: Config) -> Result<(), RunError> {
 
 async fn start(config: Config, tasks: &mut Tasks) -> Result<(), RunError> {
     let config = config.with_uplink_file()?;
-    let client = client(&config).await?;
+    let client = runtime::client::client(config.kubeconfig.as_deref()).await?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let readiness = Readiness::default();
@@ -155,20 +153,6 @@ async fn start(config: Config, tasks: &mut Tasks) -> Result<(), RunError> {
         heartbeat::beat(client, lease, revived, tasks.token()),
     );
     Ok(())
-}
-
-async fn client(config: &Config) -> Result<Client, RunError> {
-    let failed = |error: &dyn std::fmt::Display| RunError::Kubernetes(error.to_string());
-    let found = match &config.kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path).map_err(|error| failed(&error))?;
-            kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                .await
-                .map_err(|error| failed(&error))?
-        }
-        None => kube::Config::infer().await.map_err(|error| failed(&error))?,
-    };
-    Client::try_from(found).map_err(|error| failed(&error))
 }
 
 async fn forward(

@@ -26,10 +26,8 @@ pub mod write;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use anyhow::Context;
 use compiler::Settings;
 use kube::Client;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use prometheus_client::registry::Registry;
 use runtime::lease::{self, Timing};
 use runtime::{Admin, Readiness, Tasks, shutdown, telemetry};
@@ -61,7 +59,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve(config: Config, settings: Settings) -> anyhow::Result<()> {
-    let client = client(&config).await?;
+    let client = runtime::client::client(config.kubeconfig.as_deref()).await?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let readiness = Readiness::default();
@@ -154,22 +152,6 @@ async fn operate(
         control.run(token).await
     });
     tasks.run(GRACE).await
-}
-
-async fn client(config: &Config) -> anyhow::Result<Client> {
-    let settings = match &config.kubeconfig {
-        Some(path) => {
-            let file =
-                Kubeconfig::read_from(path).with_context(|| format!("kubeconfig {}", path.display()))?;
-            kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                .await
-                .with_context(|| format!("kubeconfig {}", path.display()))?
-        }
-        None => kube::Config::infer().await.context(
-            "no cluster: give --kubeconfig, set KUBECONFIG, or run in a pod with a service account",
-        )?,
-    };
-    Ok(Client::try_from(settings)?)
 }
 
 /// Unique among processes of this and other hosts; a pod's host name is the pod's name.

@@ -1,5 +1,5 @@
 //! What both long-running binaries need and nothing about networking: [`telemetry`], [`admin`]
-//! endpoints, [`shutdown`], leader election by [`lease`].
+//! endpoints, [`shutdown`], the API server's [`client`], leader election by [`lease`].
 //!
 //! ```text
 //! telemetry::init ─► Admin::bind ─► Tasks::spawn(..) ─► Tasks::run ─► exit
@@ -8,6 +8,7 @@
 //! ```
 
 pub mod admin;
+pub mod client;
 pub mod heartbeat;
 pub mod lease;
 pub mod shutdown;
