@@ -1,28 +1,26 @@
 //! Many Services in a cluster with a real API server: how long the operator and a node need for all of them, what one
 //! changed endpoint costs, and how much memory operator and daemon have then.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+mod journey;
+mod meter;
+
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use crds::VppServiceSlice;
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
-use nix::sched::{CloneFlags, setns};
 use serde_json::json;
 
 use crate::audit::Audit;
-use crate::bench::percentiles;
 use crate::cluster::Cluster;
-use crate::node::ADMIN_ADDRESS;
 use crate::wait::{eventually, expect};
+
+use journey::Journeys;
+use meter::Meter;
 
 const PORTS: [u16; 3] = [80, 443, 9090];
 const BACKENDS: usize = 10;
@@ -82,7 +80,7 @@ pub async fn bench_services(size: Size) -> Result<()> {
     let meter = Meter::start(node.namespace().path());
     let all = (total * PORTS.len()) as u64;
     eventually("the node has all of it", PATIENCE, async || {
-        let there = meter.value("objects");
+        let there = meter.read().await.objects;
         Ok(expect(there >= all, || format!("{there} of {all}")))
     })
     .await?;
@@ -111,31 +109,14 @@ pub async fn bench_services(size: Size) -> Result<()> {
         "one endpoint changed: writes of others {writes:?}, a slice has {bytes} bytes as JSON"
     )?;
 
-    let mut took = Vec::new();
+    let mut journeys = Journeys::start(&cluster, meter).await?;
     for number in 1..=size.changes {
         // The operator takes the first change at once, and those that follow within a moment together.
         tokio::time::sleep(COALESCED).await;
-        let before = meter.value("steps");
-        let began = Instant::now();
-        change(&endpoints, number * 7919 % size.services, number).await?;
-        let wanted = before + PORTS.len() as u64;
-        while meter.value("steps") < wanted {
-            ensure!(
-                began.elapsed() < Duration::from_secs(20),
-                "change {number} is not in VPP"
-            );
-            tokio::time::sleep(Duration::from_micros(200)).await;
-        }
-        took.push(began.elapsed());
+        let changed = change(&endpoints, number * 7919 % size.services, number);
+        journeys.follow(changed, PORTS.len() as u64).await?;
     }
-    let [p50, p99] = percentiles(&took);
-    writeln!(
-        out,
-        "one endpoint changed, until VPP has it  p50 {p50:.1} ms, p99 {p99:.1} ms of {} (from the request to the API server; one \
-         that comes within 100 ms of another's write waits as long)",
-        size.changes
-    )?;
-    meter.stop();
+    write!(out, "{}", journeys.figures(&log)?)?;
     let node = cluster.node(1)?;
     let [daemon, peak] = memory(node.daemon().id().context("the daemon has ended")?)?;
     let [vpp, _] = memory(node.vpp().id().context("vpp-sim has ended")?)?;
@@ -217,79 +198,4 @@ fn memory(pid: u32) -> Result<[f64; 2]> {
         Ok(kib.parse::<f64>()? / 1024.0)
     };
     Ok([field("VmRSS:")?, field("VmHWM:")?])
-}
-
-/// Follows the daemon's own counters, over one connection from within its node's namespace.
-struct Meter {
-    values: Arc<BTreeMap<&'static str, AtomicU64>>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Meter {
-    fn start(netns: PathBuf) -> Self {
-        let values = ["objects", "steps"].map(|name| (name, AtomicU64::new(0)));
-        let values = Arc::new(BTreeMap::from(values));
-        let stop = Arc::new(AtomicBool::new(false));
-        let (theirs, stopped) = (Arc::clone(&values), Arc::clone(&stop));
-        std::thread::spawn(move || {
-            let entered = std::fs::File::open(netns).map(|file| setns(file, CloneFlags::CLONE_NEWNET));
-            while matches!(entered, Ok(Ok(()))) && !stopped.load(Ordering::Relaxed) {
-                // The daemon may not listen yet.
-                let _ = follow(&theirs, &stopped);
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        });
-        Self { values, stop }
-    }
-
-    fn value(&self, name: &str) -> u64 {
-        self.values
-            .get(name)
-            .map_or(0, |value| value.load(Ordering::Acquire))
-    }
-
-    fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-fn follow(values: &BTreeMap<&'static str, AtomicU64>, stop: &AtomicBool) -> Result<()> {
-    let mut connection = TcpStream::connect(ADMIN_ADDRESS)?;
-    connection.set_nodelay(true)?;
-    connection.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let lines = [
-        ("objects", "contiv_node_objects{area=\"services\"} "),
-        ("steps", "contiv_node_steps_total{outcome=\"done\"} "),
-    ];
-    while !stop.load(Ordering::Relaxed) {
-        connection.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n")?;
-        let mut text = String::new();
-        let mut buffer = [0; 65_536];
-        loop {
-            let count = connection.read(&mut buffer)?;
-            ensure!(count > 0, "closed");
-            text.push_str(&String::from_utf8_lossy(&buffer[..count]));
-            let Some((head, body)) = text.split_once("\r\n\r\n") else {
-                continue;
-            };
-            let length = head.lines().find_map(|line| {
-                let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length")
-                    .then(|| value.trim().parse::<usize>().ok())?
-            });
-            if body.len() >= length.context("no length")? {
-                break;
-            }
-        }
-        for (name, start) in lines {
-            let value = text
-                .lines()
-                .find_map(|line| line.strip_prefix(start)?.parse().ok());
-            if let (Some(value), Some(cell)) = (value, values.get(name)) {
-                cell.store(value, Ordering::Release);
-            }
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(())
 }
