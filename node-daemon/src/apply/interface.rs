@@ -37,6 +37,19 @@ pub(super) async fn make(
     Ok(effect)
 }
 
+/// Slots of the ring into which VPP writes packets for a host interface; 0 is VPP's default of 1024 (`af_packet.c`).
+///
+/// Each slot has room for 64 KiB, and VPP forwards nothing while the kernel clears the ring: 69 MB of it for each pod, which
+/// is 0.4 s. A veth takes its packets out of the ring at once (Linux 5cd8d46ea156), so that of a pod needs room for what
+/// VPP sends in one go, which is 256 packets; an uplink's wait there for the NIC. Smaller slots are out of the question: VPP
+/// writes into them whatever comes.
+fn tx_frames(link: &Link) -> u32 {
+    match link {
+        Link::Pod(_) | Link::Function(..) | Link::Host => 256,
+        _ => 0,
+    }
+}
+
 async fn create(run: Run<'_>, link: &Link, interface: &Interface) -> Result<(Effect, u32), Failure> {
     let index = match (&interface.device, link) {
         (Device::Loopback { mac }, _) => run.call(CreateLoopback { mac_address: *mac }).await?.sw_if_index,
@@ -48,6 +61,7 @@ async fn create(run: Run<'_>, link: &Link, interface: &Interface) -> Result<(Eff
                 host_if_name: host_if_name.clone(),
                 num_rx_queues: 1,
                 num_tx_queues: 1,
+                tx_frames_per_block: tx_frames(link),
                 ..AfPacketCreateV3::default()
             };
             // The host device may not be there yet: its absence is no reason to read VPP again.
