@@ -8,12 +8,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ConfigExt as _};
 use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
 
 /// After how long without a byte the peer is asked whether it is still there, as client-go does.
@@ -64,7 +67,8 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, Error> {
     Ok(connect(config)?)
 }
 
-/// A client for this configuration. Proxies are kube's business: with one, its own client is made.
+/// A client for this configuration: kube's own (`ClientBuilder`, which takes no other connector), layer by layer, but for the
+/// sockets and the tracing. Proxies are kube's business: with one, its own client is made.
 ///
 /// # Errors
 /// When the configuration's certificates, credentials or proxy are unusable.
@@ -76,14 +80,24 @@ pub fn connect(config: Config) -> kube::Result<Client> {
     // `https` is left to the layer above.
     connector.enforce_http(false);
     connector.set_nodelay(true);
-    connector.set_connect_timeout(config.connect_timeout);
     connector.set_keepalive(Some(KEEPALIVE));
     connector.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
     connector.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
     let connector = config.rustls_https_connector_with_connector(connector)?;
+    // Around TLS, whose handshake may hang as well.
+    let mut connector = TimeoutConnector::new(connector);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_read_timeout(config.read_timeout);
+    connector.set_write_timeout(config.write_timeout);
+    connector.set_reset_reader_on_write(config.reset_reader_on_write);
     let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new()).build(connector);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
+        .option_layer(
+            config
+                .default_retry
+                .then(|| RetryLayer::new(RetryPolicy::server_retry())),
+        )
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
@@ -93,9 +107,12 @@ pub fn connect(config: Config) -> kube::Result<Client> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use axum::Router;
-    use axum::http::{HeaderMap, Request};
+    use axum::http::{HeaderMap, Request, StatusCode};
     use axum::routing::get;
 
     #[tokio::test]
@@ -122,6 +139,25 @@ mod tests {
             .map(|fields| fields[5].split(':').next().unwrap().to_owned())
             .collect();
         assert_eq!(timers, ["02"]);
+    }
+
+    /// Kubernetes' API priority and fairness answers 429, an API server that starts or ends 503.
+    #[tokio::test]
+    async fn a_request_that_a_busy_server_puts_off_is_made_again() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let answer = async move || match counter.fetch_add(1, Ordering::SeqCst) {
+            0 => StatusCode::SERVICE_UNAVAILABLE,
+            1 => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::OK,
+        };
+        tokio::spawn(async move { axum::serve(listener, Router::new().route("/", get(answer))).await });
+        let client = connect(Config::new(format!("http://{server}").parse().unwrap())).unwrap();
+        let request = Request::get("/").body(Vec::new()).unwrap();
+        assert_eq!(client.request_text(request).await.unwrap(), "");
+        assert_eq!(asked.load(Ordering::SeqCst), 3);
     }
 
     #[tokio::test]
