@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 /// A position in the audit log.
@@ -48,15 +49,35 @@ impl Audit {
         Ok(seen)
     }
 
-    fn writes(&self) -> Result<Writes> {
-        let mut writes = Writes::new();
-        for line in self.all().iter().skip(self.lines) {
-            let event: Value = serde_json::from_str(line).context("reading the audit log")?;
-            if let Some(write) = describe(&event) {
-                *writes.entry(write).or_default() += 1;
+    /// When the API server received each of these writes since the mark, named as in [`Writes`], in order.
+    pub fn received(&self, write: &str) -> Result<Vec<Timestamp>> {
+        let mut times = Vec::new();
+        for (event, said) in self.events()? {
+            if said == write {
+                let time = event.pointer("/requestReceivedTimestamp").and_then(Value::as_str);
+                times.push(time.context("a request without a time")?.parse()?);
             }
         }
+        times.sort();
+        Ok(times)
+    }
+
+    fn writes(&self) -> Result<Writes> {
+        let mut writes = Writes::new();
+        for (_, write) in self.events()? {
+            *writes.entry(write).or_default() += 1;
+        }
         Ok(writes)
+    }
+
+    /// Writes since the mark, each with what it was.
+    fn events(&self) -> Result<Vec<(Value, String)>> {
+        let mut events = Vec::new();
+        for line in self.all().iter().skip(self.lines) {
+            let event: Value = serde_json::from_str(line).context("reading the audit log")?;
+            events.extend(describe(&event).map(|write| (event, write)));
+        }
+        Ok(events)
     }
 
     fn all(&self) -> Vec<String> {

@@ -92,8 +92,7 @@ pub async fn bench_services(size: Size) -> Result<()> {
 
     // What one change is, and what it makes others write.
     let endpoints: Api<EndpointSlice> = Api::namespaced(cluster.client(), "default");
-    let log = cluster.control().audit_log().to_owned();
-    let audit = Audit::mark(&log);
+    let audit = Audit::mark(cluster.control().audit_log());
     change(&endpoints, 0, 0).await?;
     let writes = audit.settled(Duration::from_secs(1)).await?;
     let bytes = slices
@@ -109,14 +108,14 @@ pub async fn bench_services(size: Size) -> Result<()> {
         "one endpoint changed: writes of others {writes:?}, a slice has {bytes} bytes as JSON"
     )?;
 
-    let mut journeys = Journeys::start(&cluster, meter).await?;
+    let mut journeys = Journeys::start(&mut cluster, meter).await?;
     for number in 1..=size.changes {
         // The operator takes the first change at once, and those that follow within a moment together.
         tokio::time::sleep(COALESCED).await;
         let changed = change(&endpoints, number * 7919 % size.services, number);
         journeys.follow(changed, PORTS.len() as u64).await?;
     }
-    write!(out, "{}", journeys.figures(&log)?)?;
+    write!(out, "{}", journeys.figures()?)?;
     let node = cluster.node(1)?;
     let [daemon, peak] = memory(node.daemon().id().context("the daemon has ended")?)?;
     let [vpp, _] = memory(node.vpp().id().context("vpp-sim has ended")?)?;

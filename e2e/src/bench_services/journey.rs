@@ -1,7 +1,6 @@
 //! The way of a changed endpoint: from the request to the API server until VPP has it, and who takes how long of it.
 
 use std::fmt::{self, Debug, Display};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -13,11 +12,11 @@ use kube::Resource;
 use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::meter::Meter;
+use crate::audit::Audit;
 use crate::bench::percentiles;
 use crate::cluster::Cluster;
 
@@ -39,6 +38,7 @@ struct Journey {
 /// Follows changes, one after the other.
 pub(super) struct Journeys {
     meter: Meter,
+    audit: Audit,
     endpoints: mpsc::UnboundedReceiver<Timestamp>,
     slices: mpsc::UnboundedReceiver<Timestamp>,
     journeys: Vec<Journey>,
@@ -46,9 +46,10 @@ pub(super) struct Journeys {
 
 impl Journeys {
     /// Watches what the operator and the daemon watch.
-    pub(super) async fn start(cluster: &Cluster, meter: Meter) -> Result<Self> {
+    pub(super) async fn start(cluster: &mut Cluster, meter: Meter) -> Result<Self> {
         Ok(Self {
             meter,
+            audit: Audit::mark(cluster.control().audit_log()),
             endpoints: follow::<EndpointSlice>(Api::namespaced(cluster.client(), "default")).await?,
             slices: follow::<VppServiceSlice>(Api::namespaced(cluster.client(), "default")).await?,
             journeys: Vec::new(),
@@ -97,79 +98,70 @@ impl Journeys {
     }
 
     /// What was seen, with what the API server's audit log says of the operator's requests.
-    pub(super) fn figures(&self, audit_log: &Path) -> Result<Figures> {
-        let asked = operators_requests(audit_log)?;
-        let mut figures = Figures::default();
-        for (
-            number,
-            Journey {
-                sent,
-                told,
-                sliced,
-                there,
-            },
-        ) in self.journeys.iter().enumerate()
-        {
-            let request = asked.iter().find(|asked| sent <= *asked && *asked <= there);
-            let asked =
-                request.with_context(|| format!("the operator wrote nothing after change {}", number + 1))?;
-            figures.whole.push(between(sent, there));
-            figures.first_write.push(between(sent, told));
-            figures.operator.push(between(told, asked));
-            figures.second_write.push(between(asked, sliced));
-            figures.node.push(between(sliced, there));
-            figures.known.push(between(told, there));
-            figures.ours.push(between(told, asked) + between(sliced, there));
+    pub(super) fn figures(&self) -> Result<Figures<'_>> {
+        let asked = self.audit.received("contiv-operator patch vppserviceslices")?;
+        let mut journeys = Vec::new();
+        for (journey, number) in self.journeys.iter().zip(1..) {
+            let while_on_its_way = journey.sent..=journey.there;
+            let request = asked.iter().find(|asked| while_on_its_way.contains(asked));
+            let request =
+                request.with_context(|| format!("the operator wrote nothing after change {number}"))?;
+            journeys.push((journey, *request));
         }
-        Ok(figures)
+        Ok(Figures(journeys))
     }
 }
 
-/// Durations of each part.
-#[derive(Default)]
-pub(super) struct Figures {
-    whole: Vec<Duration>,
-    first_write: Vec<Duration>,
-    operator: Vec<Duration>,
-    second_write: Vec<Duration>,
-    node: Vec<Duration>,
-    known: Vec<Duration>,
-    ours: Vec<Duration>,
-}
+/// Journeys, each with when the API server received the operator's request.
+pub(super) struct Figures<'a>(Vec<(&'a Journey, Timestamp)>);
 
-impl Display for Figures {
+/// The time that something took in a journey.
+type Part = fn(&Journey, Timestamp) -> Duration;
+
+/// What is printed, line by line.
+const PARTS: [(&str, Part); 7] = [
+    ("from the request until VPP has it", |j, _| {
+        between(j.sent, j.there)
+    }),
+    (
+        "  API server, etcd: until a watch has the EndpointSlice",
+        |j, _| between(j.sent, j.told),
+    ),
+    (
+        "  operator: from there until its request is received",
+        |j, asked| between(j.told, asked),
+    ),
+    (
+        "  API server, etcd: until a watch has the VppServiceSlice",
+        |j, asked| between(asked, j.sliced),
+    ),
+    ("  daemon, vpp-sim: from there until VPP has it", |j, _| {
+        between(j.sliced, j.there)
+    }),
+    (
+        "from when a watch has the EndpointSlice until VPP has it",
+        |j, _| between(j.told, j.there),
+    ),
+    (
+        "  without the API server: operator, daemon and vpp-sim",
+        |j, asked| between(j.told, asked) + between(j.sliced, j.there),
+    ),
+];
+
+impl Display for Figures<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
         writeln!(
             f,
-            "one endpoint changed, {} times, one after the other, in ms",
-            self.whole.len()
+            "one endpoint changed, {count} times, one after the other, in ms"
         )?;
-        let lines = [
-            ("from the request until VPP has it", &self.whole),
-            (
-                "  API server, etcd: until a watch has the EndpointSlice",
-                &self.first_write,
-            ),
-            (
-                "  operator: from there until its request is received",
-                &self.operator,
-            ),
-            (
-                "  API server, etcd: until a watch has the VppServiceSlice",
-                &self.second_write,
-            ),
-            ("  daemon, vpp-sim: from there until VPP has it", &self.node),
-            (
-                "from when a watch has the EndpointSlice until VPP has it",
-                &self.known,
-            ),
-            (
-                "  without the API server: operator, daemon and vpp-sim",
-                &self.ours,
-            ),
-        ];
-        for (what, durations) in lines {
-            let [p50, p99] = percentiles(durations);
+        for (what, part) in PARTS {
+            let durations: Vec<_> = self
+                .0
+                .iter()
+                .map(|(journey, asked)| part(journey, *asked))
+                .collect();
+            let [p50, p99] = percentiles(&durations);
             writeln!(f, "{what:<58} p50 {p50:6.1}  p99 {p99:6.1}")?;
         }
         Ok(())
@@ -177,8 +169,8 @@ impl Display for Figures {
 }
 
 /// The time from one moment to another; nothing where a later station was told first.
-fn between(earlier: &Timestamp, later: &Timestamp) -> Duration {
-    Duration::try_from(later.duration_since(*earlier)).unwrap_or_default()
+fn between(earlier: Timestamp, later: Timestamp) -> Duration {
+    Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
 }
 
 /// When a watch of this kind says that an object changed.
@@ -201,19 +193,4 @@ where
         }
     });
     Ok(receiver)
-}
-
-/// When the API server received each of the operator's writes of a VppServiceSlice, in order.
-fn operators_requests(audit_log: &Path) -> Result<Vec<Timestamp>> {
-    let text = std::fs::read_to_string(audit_log).context("reading the audit log")?;
-    let mut received = Vec::new();
-    for line in text.lines().filter(|line| line.contains("contiv-operator")) {
-        let event: Value = serde_json::from_str(line).context("reading the audit log")?;
-        if event.pointer("/objectRef/resource") == Some(&Value::from("vppserviceslices")) {
-            let at = event.pointer("/requestReceivedTimestamp").and_then(Value::as_str);
-            received.push(at.context("a request without a time")?.parse()?);
-        }
-    }
-    received.sort();
-    Ok(received)
 }
